@@ -1,0 +1,1 @@
+//! IKE's cryptography behind one provider trait.

@@ -1,0 +1,1 @@
+//! The packet path: SPD, SAD, ESP, FIB, neighbours; no DPDK.

@@ -1,0 +1,1 @@
+//! Safe DPDK: Eal, Port, queues, pools, mbufs, bursts.

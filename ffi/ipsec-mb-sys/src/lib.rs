@@ -1,0 +1,1 @@
+//! Raw bindings to libIPSec_MB, generated at build time.

@@ -1,0 +1,1 @@
+//! Safe intel-ipsec-mb: a manager per thread, key schedules, bursts.

@@ -1,0 +1,1 @@
+//! culvert.toml to checked types, with diagnostics.

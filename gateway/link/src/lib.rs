@@ -1,0 +1,1 @@
+//! The shared memory between control and data plane.
