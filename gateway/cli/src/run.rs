@@ -1,0 +1,199 @@
+//! `culvert run`: starts both planes, restarts what dies, stops both in the right order.
+//!
+//! Control and data plane know nothing of this process but its pid: they end when it does. A plane that refuses to start
+//! (exit status [`REFUSED`]) the first time stops everything, so that nothing is left half-started; one that dies later is
+//! started again, with a growing pause.
+
+use clap::Args;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
+
+/// EX_CONFIG of sysexits: starting again will not help.
+const REFUSED: i32 = 78;
+const POLL: Duration = Duration::from_millis(20);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A plane that lived this long counts as started.
+const SETTLED: Duration = Duration::from_secs(10);
+/// Control deletes its SAs at the peers before it ends.
+const CONTROL_GRACE: Duration = Duration::from_secs(5);
+const DATAPLANE_GRACE: Duration = Duration::from_secs(3);
+
+#[derive(Args)]
+pub struct RunArgs {
+    /// Configuration file.
+    #[arg(default_value = culvert_config::DEFAULT_PATH)]
+    file: PathBuf,
+    /// Holds the shared memory and the control socket; must be on tmpfs.
+    #[arg(long, default_value = "/run/culvert")]
+    run_dir: PathBuf,
+    /// Holds what must outlive a reboot (sequence numbers of manual SAs).
+    #[arg(long, default_value = "/var/lib/culvert")]
+    state_dir: PathBuf,
+    /// Where both planes log: "terminal" or "journald".
+    #[arg(long, default_value = "terminal")]
+    log: String,
+}
+
+/// One of the two processes and its restart history.
+struct Plane {
+    name: &'static str,
+    command: Command,
+    child: Option<Child>,
+    started: Instant,
+    pause: Duration,
+    due: Option<Instant>,
+    ever_settled: bool,
+}
+
+pub fn run(args: &RunArgs) -> ExitCode {
+    if let Err(diagnostics) = culvert_config::Config::from_file(&args.file) {
+        eprint!("{diagnostics}");
+        return ExitCode::from(REFUSED as u8);
+    }
+    match supervise(args) {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("culvert: {message}");
+            ExitCode::from(REFUSED as u8)
+        }
+    }
+}
+
+fn supervise(args: &RunArgs) -> Result<ExitCode, String> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| format!("cannot catch signals: {e}"))?;
+    fs::create_dir_all(&args.run_dir)
+        .map_err(|e| format!("cannot make the run directory {}: {e}{}", args.run_dir.display(), root_hint(&e)))?;
+    let mut dataplane = Plane::new("culvert-dataplane", args)?;
+    let mut control = Plane::new("culvert-control", args)?;
+    control.command.arg("--state-dir").arg(&args.state_dir);
+
+    dataplane.start()?;
+    if let Err(message) = control.start() {
+        dataplane.stop(DATAPLANE_GRACE);
+        return Err(message);
+    }
+    let code = loop {
+        if signals.pending().any(|signal| signal != SIGHUP) {
+            break ExitCode::SUCCESS;
+        }
+        let refused = [&mut dataplane, &mut control].into_iter().find_map(Plane::watch);
+        if let Some(name) = refused {
+            eprintln!("culvert: {name} refused to start (see above); stopping");
+            break ExitCode::from(REFUSED as u8);
+        }
+        thread::sleep(POLL);
+    };
+    control.stop(CONTROL_GRACE);
+    dataplane.stop(DATAPLANE_GRACE);
+    Ok(code)
+}
+
+fn root_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run as root or give --run-dir a directory of your own",
+        _ => "",
+    }
+}
+
+impl Plane {
+    fn new(name: &'static str, args: &RunArgs) -> Result<Self, String> {
+        let program = beside_this_program(name)?;
+        let mut command = Command::new(program);
+        command.arg("--config").arg(&args.file);
+        command.arg("--link").arg(args.run_dir.join("link"));
+        command.arg("--log").arg(&args.log);
+        command.arg("--parent").arg(std::process::id().to_string());
+        if name == "culvert-control" {
+            command.arg("--socket").arg(args.run_dir.join("control.sock"));
+        }
+        Ok(Self {
+            name,
+            command,
+            child: None,
+            started: now(),
+            pause: FIRST_PAUSE,
+            due: None,
+            ever_settled: false,
+        })
+    }
+
+    fn start(&mut self) -> Result<(), String> {
+        self.due = None;
+        self.started = now();
+        let child = self.command.spawn().map_err(|e| format!("cannot start {}: {e}", self.name))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Restarts the plane if it died. `Some(name)` where it refused to start and never ran before.
+    fn watch(&mut self) -> Option<&'static str> {
+        if self.child.is_some() && now() - self.started > SETTLED {
+            self.ever_settled = true;
+            self.pause = FIRST_PAUSE;
+        }
+        if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+            self.child = None;
+            if status.code() == Some(REFUSED) && !self.ever_settled {
+                return Some(self.name);
+            }
+            eprintln!("culvert: {} ended ({}); starting it again in {:?}", self.name, describe(status), self.pause);
+            self.due = Some(now() + self.pause);
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        }
+        if self.due.is_some_and(|due| now() >= due)
+            && let Err(message) = self.start()
+        {
+            eprintln!("culvert: {message}; trying again in {:?}", self.pause);
+            self.due = Some(now() + self.pause);
+        }
+        None
+    }
+
+    fn stop(&mut self, grace: Duration) {
+        let Some(mut child) = self.child.take() else { return };
+        // A child that is gone already answers ESRCH; there is nothing more to do then.
+        let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+        let deadline = now() + grace;
+        while now() < deadline {
+            if matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return;
+            }
+            thread::sleep(POLL);
+        }
+        eprintln!("culvert: {} did not end within {grace:?}; killing it", self.name);
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "unknown status".to_owned(),
+    }
+}
+
+/// The planes' programs are installed beside `culvert` itself.
+fn beside_this_program(name: &str) -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|e| format!("cannot tell where this program is: {e}"))?;
+    let program = own.parent().unwrap_or(Path::new("/")).join(name);
+    if program.is_file() {
+        Ok(program)
+    } else {
+        Err(format!("{} is missing; it must be installed beside {}", program.display(), own.display()))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the supervisor is a daemon: it owns its clock")]
+fn now() -> Instant {
+    Instant::now()
+}
