@@ -1,0 +1,74 @@
+//! What stands around the engine: ports, queues, time.
+
+use culvert_model::{ChildId, Flow, SlotIndex, Spi};
+use std::net::{IpAddr, SocketAddr};
+
+/// Most packets of one burst.
+pub const BURST: usize = 32;
+
+/// Nanoseconds of a monotonic clock, from the caller.
+pub type Tick = u64;
+
+/// A port: the interface's place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortId(pub u16);
+
+/// The ports and queues of one thread.
+pub trait Io<B> {
+    /// Takes a whole Ethernet frame. What cannot be sent is freed by the implementation, which counts
+    /// `DropReason::TxFull` for it.
+    fn transmit(&mut self, port: PortId, frame: B);
+
+    /// Hands over to the housekeeping thread; gives the item back where its queue is full (the engine counts it).
+    fn to_housekeeping(&mut self, item: Punt<B>) -> Result<(), Punt<B>>;
+
+    /// An empty buffer with the headroom of a received one.
+    fn allocate(&mut self) -> Option<B>;
+}
+
+/// Where a packet came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// From a port, in clear.
+    Clear,
+    /// Out of a tunnel.
+    Tunnel,
+    /// Made by the box.
+    Own,
+}
+
+/// What a worker leaves to housekeeping. `packet` starts at the IP header, `frame` at the Ethernet header.
+#[derive(Debug)]
+pub enum Punt<B> {
+    /// ARP or neighbour discovery.
+    Neighbour { port: PortId, frame: B },
+    /// To one of the box's own addresses; neither ESP nor IKE.
+    Host { port: PortId, origin: Origin, packet: B },
+    /// UDP 500, or 4500 with the non-ESP marker. `offset`: where in the packet the IKE message starts.
+    Ike { local: SocketAddr, remote: SocketAddr, offset: u16, packet: B },
+    /// TTL or hop limit used up in transit.
+    TtlExceeded { port: PortId, packet: B },
+    /// Does not fit; the largest that does is `mtu`.
+    TooBig { port: PortId, mtu: u16, packet: B },
+    /// Ready to go out, as soon as the neighbour is known.
+    Unresolved { port: PortId, next_hop: IpAddr, packet: B },
+    /// A policy with `trap` saw a packet and has no SA. The packet itself was dropped and counted.
+    Acquire { child: ChildId, flow: Flow },
+    /// An authentic packet came from another address or port than the SA's (RFC 7296 §2.23).
+    NatMapping { slot: SlotIndex, spi: Spi, remote: SocketAddr },
+}
+
+impl<B> Punt<B> {
+    /// The packet inside, where there is one.
+    pub fn into_buffer(self) -> Option<B> {
+        match self {
+            Self::Neighbour { frame, .. } => Some(frame),
+            Self::Host { packet, .. }
+            | Self::Ike { packet, .. }
+            | Self::TtlExceeded { packet, .. }
+            | Self::TooBig { packet, .. }
+            | Self::Unresolved { packet, .. } => Some(packet),
+            Self::Acquire { .. } | Self::NatMapping { .. } => None,
+        }
+    }
+}
