@@ -4,6 +4,7 @@
 //! [`AddrRange`] never mixes families, a [`SecretKey`] never prints itself.
 #![forbid(unsafe_code)]
 
+mod identity;
 mod policy;
 mod proposal;
 mod sa;
@@ -12,6 +13,7 @@ mod selector;
 mod spi;
 mod transform;
 
+pub use identity::{Identity, IdentityError};
 pub use policy::{Action, ChildId, Policy, PolicyDirection, PolicyId};
 pub use proposal::{EspProposal, IkeProposal, ProposalError};
 pub use sa::{Direction, Encapsulation, Lifetime, SaSpec, SlotIndex, Suite, Tunnel};

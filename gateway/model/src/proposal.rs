@@ -162,10 +162,7 @@ mod tests {
         assert_eq!(ike("aes256-prfsha256-x25519"), ProposalError::NoIntegrity { word: "aes256" });
         assert_eq!(ike("aes256gcm16-prfsha256"), ProposalError::NoGroup);
         assert_eq!(ike("prfsha256-x25519"), ProposalError::NoEncryption);
-        assert_eq!(
-            ike("aes256gcm16-sha256-x25519"),
-            ProposalError::MixedAead { aead: "aes256gcm16", other: "sha256" }
-        );
+        assert_eq!(ike("aes256gcm16-sha256-x25519"), ProposalError::MixedAead { aead: "aes256gcm16", other: "sha256" });
         assert_eq!(ike("des-x25519"), ProposalError::UnknownWord { word: "des".into() });
         let esp = |t: &str| t.parse::<EspProposal>().unwrap_err();
         assert_eq!(esp("aes256-sha256"), ProposalError::NotForEsp { word: "aes256".into() });

@@ -172,11 +172,7 @@ impl TrafficSelector {
             (a, b) if a == b => a,
             _ => return None,
         };
-        Some(Self {
-            addrs: self.addrs.intersect(&other.addrs)?,
-            protocol,
-            ports: self.ports.intersect(&other.ports)?,
-        })
+        Some(Self { addrs: self.addrs.intersect(&other.addrs)?, protocol, ports: self.ports.intersect(&other.ports)? })
     }
 
     /// Every packet that `other` matches, this matches.
