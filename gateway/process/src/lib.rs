@@ -85,6 +85,6 @@ mod tests {
     #[test]
     fn core_dumps_stay_off() {
         forbid_core_dumps().expect("allowed for every process");
-        assert_eq!(prctl::get_dumpable().expect("readable"), false);
+        assert!(!prctl::get_dumpable().expect("readable"));
     }
 }
