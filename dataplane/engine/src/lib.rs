@@ -7,17 +7,22 @@
 
 mod aead;
 mod buffer;
+mod esn;
+mod fib;
 mod housekeeping;
 mod io;
+mod replay;
 #[cfg(feature = "rustcrypto")]
 mod rustcrypto;
 mod shared;
+mod spd;
 pub mod testing;
 mod topology;
 mod worker;
 
 pub use aead::{Aead, CryptoJob, KeyError};
 pub use buffer::Buffer;
+pub use fib::{Fib, NextHop, SortedFib};
 pub use housekeeping::Housekeeping;
 pub use io::{BURST, Io, Origin, PortId, Punt, Tick};
 #[cfg(feature = "rustcrypto")]
