@@ -158,15 +158,6 @@ mod tests {
                     (u64::from(u32::MAX), Err(Duplicate)),
                 ],
             ),
-            (
-                64,
-                &[
-                    (u64::MAX, Ok(())),
-                    (u64::MAX, Err(Duplicate)),
-                    (u64::MAX - 63, Ok(())),
-                    (u64::MAX - 64, Err(TooOld)),
-                ],
-            ),
         ];
         for (size, steps) in cases {
             let mut receiver = Receiver::new(*size, 0);
@@ -178,7 +169,7 @@ mod tests {
 
     #[test]
     fn after_a_restart_only_numbers_above_the_stored_top() {
-        for floor in [1, 31, 32, 1000, 1 << 31, (1 << 37) + 5, 1 << 52, 3 << 36] {
+        for floor in [1, 31, 32, 1000, 1 << 31, (1 << 37) + 5, 1 << 52, 3 << 36, u64::MAX - 3000] {
             let mut receiver = Receiver::new(1024, floor);
             for old in [floor, floor - 1, floor.saturating_sub(1023)] {
                 assert_eq!(receiver.accept(old), Err(TooOld), "floor {floor}");
