@@ -3,6 +3,7 @@ use crate::{LabError, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -25,6 +26,8 @@ impl Process {
         let out = File::options().create(true).append(true).open(log).map_err(LabError::file(log))?;
         let err = out.try_clone().map_err(LabError::file(log))?;
         command.stdin(Stdio::null()).stdout(out).stderr(err);
+        // A terminal's Ctrl-C reaches the lab's owner only, which ends everything in order.
+        command.process_group(0);
         let child = command.spawn().map_err(|source| LabError::Start { command: describe(command), source })?;
         Ok(Self { name: name.to_owned(), child, log: log.to_owned(), ended: None })
     }

@@ -7,7 +7,6 @@
 
 mod culvert;
 mod gateway;
-mod plans;
 mod prerequisites;
 mod scenario;
 mod stream;
@@ -16,11 +15,10 @@ mod traffic;
 
 pub use crate::culvert::CulvertPeer;
 pub use gateway::{ChildView, Gateway};
-pub use plans::{Family, Plans, Site};
 pub use prerequisites::{Turn, begin, programs};
 pub use scenario::{Kind, Scenario, Setup, scenario};
 pub use stream::{Received, Stream};
 pub use strongswan::StrongSwan;
 pub use traffic::{ping, wait_for_ping};
 
-pub use culvert_lab::LabError;
+pub use culvert_lab::{Family, LabError, Nat, Plans, Start};

@@ -1,11 +1,10 @@
 use crate::culvert::CulvertPeer;
 use crate::gateway::Gateway;
-use crate::plans::{Family, Plans};
 use crate::prerequisites::{Turn, begin};
 use crate::stream::Stream;
 use crate::strongswan::StrongSwan;
 use crate::traffic::{ping, wait_for_ping};
-use culvert_lab::{LabError, Nat, Side, Start, TwoGateways};
+use culvert_lab::{Family, GatewayPlan, LabError, Nat, Plans, Side, Start, TwoGateways};
 use std::time::Duration;
 
 /// Who stands at a site.
@@ -67,12 +66,7 @@ fn build(setup: Setup, change: impl FnOnce(&mut Plans), turn: Turn) -> Result<Sc
     Ok(Scenario { a, b, net, _turn: turn })
 }
 
-fn peer(
-    net: &TwoGateways,
-    side: &Side,
-    kind: Kind,
-    plan: &culvert_lab::GatewayPlan,
-) -> Result<Box<dyn Gateway>, LabError> {
+fn peer(net: &TwoGateways, side: &Side, kind: Kind, plan: &GatewayPlan) -> Result<Box<dyn Gateway>, LabError> {
     let directory = net.lab.subdirectory(side.gateway.name())?;
     Ok(match kind {
         Kind::Culvert => Box::new(CulvertPeer::new(&side.gateway, directory, plan)?),

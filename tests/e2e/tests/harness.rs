@@ -1,8 +1,8 @@
 //! The harness itself, with strongSwan on both sides: the namespaces, the traffic and the measuring are right before
 //! Culvert is blamed.
 
-use culvert_e2e::{Family, Kind, Setup, scenario};
-use culvert_lab::Nat;
+use culvert_e2e::{Family, Kind, Nat, Setup, scenario};
+use culvert_lab::{Census, FrameKind};
 
 const PAIR: Setup = Setup::new(Kind::StrongSwan, Kind::StrongSwan);
 
@@ -79,6 +79,31 @@ fn deletion_and_death_are_seen() {
             s.a.start()?;
             s.a.initiate("lan")?;
             s.warm_up()
+        },
+    );
+}
+
+#[test]
+fn the_census_counts_what_crosses_the_switch() {
+    scenario(
+        PAIR,
+        |_| {},
+        |s| {
+            let census = Census::start(&s.net.wan)?;
+            s.connect()?;
+            s.ping_all()?;
+            let counts = census.counts()?;
+            assert!(counts[&FrameKind::Ike] >= 4, "{counts:?}");
+            assert!(counts[&FrameKind::EspInUdp] >= 40, "{counts:?}");
+            assert!(counts[&FrameKind::Arp] >= 2, "{counts:?}");
+            s.net.a.gateway.run(&["ping", "-c", "1", "-W", "1", s.net.b.wan4])?;
+            let after = census.counts()?;
+            assert_eq!(
+                after[&FrameKind::Other],
+                counts[&FrameKind::Other] + 2,
+                "an echo in clear is not what may be there"
+            );
+            Ok(())
         },
     );
 }

@@ -1,5 +1,6 @@
-use culvert_lab::{Child, Connection, GatewayPlan, PortPlan, Route, Secret, Side, Start, TwoGateways};
+use crate::{Child, Connection, GatewayPlan, PortPlan, Route, Secret, Side, Start, TwoGateways};
 
+/// Address family of the outer headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     V4,
@@ -7,7 +8,7 @@ pub enum Family {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Site {
+enum Site {
     A,
     B,
 }
@@ -19,7 +20,8 @@ pub struct Plans {
     pub b: GatewayPlan,
 }
 
-pub(crate) const PSK: &str = "the quick brown fox jumps over 13 lazy dogs";
+/// For laboratories only: it is in the source.
+const PSK: &str = "the quick brown fox jumps over 13 lazy dogs";
 
 impl Plans {
     /// One connection `site` with one child `lan` for the whole inside networks of both families; A starts it if `start`
@@ -82,7 +84,7 @@ fn plan(net: &TwoGateways, site: Site, outer: Family, core: u16) -> GatewayPlan 
     GatewayPlan {
         workers: vec![core],
         ports: vec![port("lan", own.lan), port("wan", own.wan)],
-        routes: routes(own, other, remote),
+        routes: routes(own),
         connections: vec![connection],
         manual: Vec::new(),
         secrets: vec![Secret { ids: vec!["a.example".to_owned(), "b.example".to_owned()], psk: PSK.to_owned() }],
@@ -96,7 +98,7 @@ fn port(name: &str, addresses: [&str; 2]) -> PortPlan {
 }
 
 /// Only behind NAT is the peer not a neighbour.
-fn routes(own: &Side, _other: &Side, _remote: &str) -> Vec<Route> {
+fn routes(own: &Side) -> Vec<Route> {
     let default = own.next_hop().map(|via| Route { destination: "0.0.0.0/0".to_owned(), via: via.to_owned() });
     default.into_iter().collect()
 }
