@@ -87,3 +87,76 @@ impl Repr {
         Self { operation: Operation::Request, sender_mac: mac, sender: addr, target_mac: Mac::ZERO, target: addr }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ethernet, testing};
+    use proptest::prelude::*;
+
+    const A: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
+    const B: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
+
+    fn captured(hex: &str) -> Vec<u8> {
+        testing::bytes(hex)[ethernet::LEN..].to_vec()
+    }
+
+    #[test]
+    fn captured_request_and_reply() {
+        let (a, b) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+        let request =
+            Repr { operation: Operation::Request, sender_mac: A, sender: a, target_mac: Mac::ZERO, target: b };
+        let reply = Repr { operation: Operation::Reply, sender_mac: B, sender: b, target_mac: A, target: a };
+        assert_eq!(Repr::parse(&captured(testing::ARP_REQUEST)), Ok(request));
+        assert_eq!(Repr::parse(&captured(testing::ARP_REPLY)), Ok(reply));
+        assert_eq!(request.to_bytes(), captured(testing::ARP_REQUEST)[..]);
+        assert_eq!(reply.to_bytes(), captured(testing::ARP_REPLY)[..]);
+    }
+
+    #[test]
+    fn truncated_at_every_length() {
+        let good = captured(testing::ARP_REQUEST);
+        for len in 0..LEN {
+            assert_eq!(Repr::parse(&good[..len]), Err(Error::Truncated), "{len}");
+        }
+    }
+
+    #[test]
+    fn padding_is_ignored() {
+        let mut padded = captured(testing::ARP_REQUEST);
+        padded.resize(46, 0xaa);
+        assert!(Repr::parse(&padded).is_ok());
+    }
+
+    #[test]
+    fn refusals() {
+        let with = |at: usize, value: u8| {
+            let mut bytes = captured(testing::ARP_REPLY);
+            bytes[at] = value;
+            Repr::parse(&bytes).unwrap_err()
+        };
+        assert_eq!(with(1, 6), Error::HardwareType(6));
+        assert_eq!(with(3, 1), Error::ProtocolType(0x0801));
+        assert_eq!(with(4, 8), Error::AddressLengths { hardware: 8, protocol: 4 });
+        assert_eq!(with(5, 16), Error::AddressLengths { hardware: 6, protocol: 16 });
+        assert_eq!(with(7, 0), Error::Operation(0));
+        assert_eq!(with(7, 3), Error::Operation(3));
+        assert_eq!(with(6, 1), Error::Operation(258));
+        assert_eq!(with(8, 3), Error::SenderMac(Mac([3, 0, 0, 0, 0, 0x0b])));
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(reply: bool, mut sender_mac: [u8; 6], sender: [u8; 4], target_mac: [u8; 6], target: [u8; 4]) {
+            sender_mac[0] = sender_mac[0] & 0xfe | 2;
+            let packet = Repr {
+                operation: if reply { Operation::Reply } else { Operation::Request },
+                sender_mac: Mac(sender_mac),
+                sender: sender.into(),
+                target_mac: Mac(target_mac),
+                target: target.into(),
+            };
+            prop_assert_eq!(Repr::parse(&packet.to_bytes()), Ok(packet));
+        }
+    }
+}

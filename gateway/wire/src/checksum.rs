@@ -107,3 +107,75 @@ pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
     let sum = (sum >> 16) + (sum & 0xffff);
     !(sum as u16)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// RFC 1071 §4.1 to the letter, in 16-bit steps.
+    fn slow(bytes: &[u8]) -> u16 {
+        let mut sum = 0u32;
+        for pair in bytes.chunks(2) {
+            sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        !(sum as u16)
+    }
+
+    #[test]
+    fn rfc_1071_example() {
+        // §3: the sum of these is ddf2.
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(Sum::new().add_bytes(&bytes).fold(), 0xddf2);
+        assert_eq!(of(&bytes), !0xddf2);
+    }
+
+    #[test]
+    fn all_ones_fold_without_losing_a_carry() {
+        assert_eq!(Sum::new().add_bytes(&[0xff; 65_535]).fold(), !slow(&[0xff; 65_535]));
+        assert_eq!(Sum(u64::MAX).fold(), 0xffff);
+        assert_eq!(Sum(0xffff_ffff_0000_0001).fold(), 1);
+    }
+
+    #[test]
+    fn udp_never_sends_zero() {
+        assert_eq!(Sum(0xffff).finish(), 0);
+        assert_eq!(Sum(0xffff).finish_udp(), 0xffff);
+    }
+
+    #[test]
+    fn mixed_families_have_no_pseudo_header() {
+        let (four, six) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([0; 16]));
+        assert_eq!(Sum::pseudo(four, six, 17, 8), None);
+    }
+
+    #[test]
+    fn rfc_1624_example() {
+        // §4: the case that RFC 1141's equation gets wrong.
+        assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_slow_sum(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(of(&bytes), slow(&bytes));
+        }
+
+        #[test]
+        fn even_parts_may_be_added_apart(bytes in proptest::collection::vec(any::<u8>(), 0..100), cut in 0usize..50) {
+            let cut = (cut * 2).min(bytes.len() & !1);
+            prop_assert_eq!(Sum::new().add_bytes(&bytes[..cut]).add_bytes(&bytes[cut..]).finish(), slow(&bytes));
+        }
+
+        #[test]
+        fn update_agrees_with_summing_again(mut words in proptest::collection::vec(any::<u16>(), 2..20), new: u16) {
+            let sum = |words: &[u16]| words.iter().fold(Sum::new(), |sum, word| sum.add_u16(*word));
+            // A header is never all zero, so +0 and -0 do not meet.
+            words[1] |= 1;
+            let (before, old) = (sum(&words).finish(), words[0]);
+            words[0] = new;
+            prop_assert_eq!(update(before, old, new), sum(&words).finish());
+        }
+    }
+}

@@ -105,3 +105,47 @@ impl Repr {
         [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use proptest::prelude::*;
+
+    #[test]
+    fn captured() {
+        let frame = testing::bytes(testing::ARP_REQUEST);
+        let (header, payload) = Repr::parse(&frame).unwrap();
+        let source = Mac([2, 0, 0, 0, 0, 0x0a]);
+        assert_eq!(header, Repr { destination: Mac::BROADCAST, source, ether_type: EtherType::ARP });
+        assert_eq!(payload.len(), 28);
+        assert_eq!(source.to_string(), "02:00:00:00:00:0a");
+    }
+
+    #[test]
+    fn truncated_at_every_length() {
+        for len in 0..LEN {
+            assert_eq!(Repr::parse(&vec![0; len]), Err(Error::Truncated), "{len}");
+        }
+        assert!(Repr::parse(&[0; LEN]).is_ok(), "an empty payload is Ethernet's to have");
+    }
+
+    #[test]
+    fn groups_map_to_their_addresses() {
+        // RFC 1112 §6.4: the low 23 bits only.
+        assert_eq!(Mac::for_ipv4_multicast(Ipv4Addr::new(239, 255, 1, 2)), Mac([0x01, 0, 0x5e, 0x7f, 1, 2]));
+        let group = "ff02::1:ff00:2".parse().unwrap();
+        assert_eq!(Mac::for_ipv6_multicast(group), Mac([0x33, 0x33, 0xff, 0, 0, 2]));
+        assert!(Mac::BROADCAST.is_multicast() && Mac::BROADCAST.is_broadcast() && !Mac::BROADCAST.is_unicast());
+        assert!(!Mac::ZERO.is_unicast() && Mac([2, 0, 0, 0, 0, 1]).is_unicast());
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(destination: [u8; 6], source: [u8; 6], ether_type: u16) {
+            let header = Repr { destination: Mac(destination), source: Mac(source), ether_type: EtherType(ether_type) };
+            let bytes = header.to_bytes();
+            prop_assert_eq!(Repr::parse(&bytes), Ok((header, &[][..])));
+        }
+    }
+}

@@ -317,3 +317,190 @@ pub const fn is_martian_source(addr: Ipv4Addr) -> bool {
 pub const fn is_martian_destination(addr: Ipv4Addr) -> bool {
     matches!(addr.octets(), [0, ..] | [127, ..] | [240..=255, ..])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ethernet, protocol, testing};
+    use proptest::prelude::*;
+
+    fn captured(hex: &str) -> Vec<u8> {
+        testing::bytes(hex)[ethernet::LEN..].to_vec()
+    }
+
+    fn parse(packet: &[u8]) -> Result<(Header<'_>, &[u8]), Error> {
+        Header::parse(packet, ChecksumMode::Verify)
+    }
+
+    /// Changes bytes and mends the checksum, so that only the change is wrong.
+    fn changed(changes: &[(usize, u8)]) -> Vec<u8> {
+        let mut packet = captured(testing::ECHO_REQUEST_V4);
+        for (at, value) in changes {
+            packet[*at] = *value;
+        }
+        packet[10..12].fill(0);
+        let len = (usize::from(packet[0] & 15) * 4).min(packet.len());
+        let sum = checksum::of(&packet[..len]);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet
+    }
+
+    #[test]
+    fn captured_echo() {
+        let packet = captured(testing::ECHO_REQUEST_V4);
+        let (header, payload) = parse(&packet).unwrap();
+        assert_eq!(header.source(), Ipv4Addr::new(192, 0, 2, 1));
+        assert_eq!(header.destination(), Ipv4Addr::new(192, 0, 2, 2));
+        assert_eq!((header.protocol(), header.ttl(), header.total_len()), (protocol::ICMP, 64, 84));
+        assert!(header.dont_fragment() && !header.is_fragment());
+        assert_eq!(payload.len(), 64);
+        assert!(header.options().is_empty());
+        assert_eq!(header.repr().to_bytes(), packet[..LEN]);
+    }
+
+    #[test]
+    fn captured_fragment() {
+        let packet = captured(testing::FRAGMENT_LATER_V4);
+        let (header, _) = parse(&packet).unwrap();
+        assert_eq!((header.fragment_offset(), header.more_fragments(), header.is_fragment()), (1480, false, true));
+        assert_eq!(header.repr().to_bytes(), packet[..LEN]);
+    }
+
+    #[test]
+    fn captured_options() {
+        let packet = captured(testing::RECORD_ROUTE);
+        let (header, _) = parse(&packet).unwrap();
+        assert_eq!(header.header_len(), 60);
+        let options: Vec<_> = header.options().collect::<Result<_, _>>().unwrap();
+        assert_eq!(options.len(), 1);
+        assert_eq!((options[0].kind, options[0].data.len()), (Opt::RECORD_ROUTE, 37));
+        assert!(!options[0].is_source_route());
+    }
+
+    #[test]
+    fn truncated_at_every_length() {
+        for hex in [testing::ECHO_REQUEST_V4, testing::RECORD_ROUTE] {
+            let packet = captured(hex);
+            for len in 0..packet.len() {
+                assert!(parse(&packet[..len]).is_err(), "{len}");
+            }
+            assert!(parse(&packet).is_ok());
+        }
+    }
+
+    #[test]
+    fn link_padding_is_cut_off() {
+        let mut packet = captured(testing::ECHO_REQUEST_V4);
+        packet.resize(100, 0xaa);
+        assert_eq!(parse(&packet).unwrap().1.len(), 64);
+    }
+
+    #[test]
+    fn each_cause_has_its_error() {
+        let err = |packet: &[u8]| parse(packet).unwrap_err();
+        assert_eq!(err(&[]), Error::Truncated);
+        assert_eq!(err(&changed(&[(0, 0x65)])), Error::Version(6));
+        assert_eq!(err(&changed(&[(0, 0x44)])), Error::HeaderLength(16));
+        assert_eq!(err(&changed(&[(2, 0), (3, 19)])), Error::TotalLength { total: 19, header: 20 });
+        assert_eq!(err(&changed(&[(3, 85)])), Error::Short { total: 85, available: 84 });
+        assert_eq!(err(&changed(&[(6, 0x1f), (7, 0xff)])), Error::FragmentOverflow);
+        let mut bad = changed(&[]);
+        bad[8] ^= 1;
+        assert_eq!(err(&bad), Error::Checksum);
+        assert!(Header::parse(&bad, ChecksumMode::Trusted).is_ok());
+    }
+
+    #[test]
+    fn the_checksum_is_looked_at_before_the_version() {
+        let mut packet = captured(testing::ECHO_REQUEST_V4);
+        packet[0] = 0x65;
+        assert_eq!(parse(&packet).unwrap_err(), Error::Checksum);
+    }
+
+    #[test]
+    fn options_end_at_the_first_malformed_one() {
+        let list = |bytes: &'static [u8]| Options { rest: bytes }.collect::<Vec<_>>();
+        assert_eq!(list(&[]), []);
+        assert_eq!(list(&[1, 1, 1, 0, 7]), []);
+        let route = Opt { kind: 131, data: &[4] };
+        assert!(route.is_source_route());
+        assert_eq!(list(&[1, 131, 3, 4, 0]), [Ok(route)]);
+        assert_eq!(list(&[131, 3, 4, 7, 1, 0]), [Ok(route), Err(Error::Options)]);
+        assert_eq!(list(&[7, 0, 1]), [Err(Error::Options)]);
+        assert_eq!(list(&[7, 4, 1]), [Err(Error::Options)]);
+        assert_eq!(list(&[7]), [Err(Error::Options)]);
+    }
+
+    #[test]
+    fn a_hop_takes_one_and_the_last_is_kept() {
+        let mut packet = captured(testing::ECHO_REQUEST_V4);
+        for left in (1..64).rev() {
+            assert_eq!(decrement_ttl(&mut packet), Some(Hop::Alive(left)));
+            assert!(parse(&packet).is_ok(), "checksum at {left}");
+        }
+        let before = packet.clone();
+        assert_eq!(decrement_ttl(&mut packet), Some(Hop::Expired));
+        assert_eq!(packet, before);
+        assert_eq!(decrement_ttl(&mut packet[..19]), None);
+    }
+
+    #[test]
+    fn martians() {
+        let cases = [
+            ([0, 0, 0, 0], true, true),
+            ([0, 1, 2, 3], true, true),
+            ([127, 0, 0, 1], true, true),
+            ([10, 0, 0, 1], false, false),
+            ([223, 255, 255, 255], false, false),
+            ([224, 0, 0, 1], true, false),
+            ([239, 1, 1, 1], true, false),
+            ([240, 0, 0, 1], true, true),
+            ([255, 255, 255, 255], true, true),
+        ];
+        for (addr, source, destination) in cases {
+            assert_eq!(is_martian_source(addr.into()), source, "{addr:?}");
+            assert_eq!(is_martian_destination(addr.into()), destination, "{addr:?}");
+        }
+    }
+
+    pub(crate) fn header(payload_len: u16) -> impl Strategy<Value = Repr> {
+        let flags = (any::<bool>(), any::<bool>(), 0u16..=0x1fff);
+        (any::<(u8, u16, u8, u8)>(), flags, any::<([u8; 4], [u8; 4])>()).prop_map(move |(fields, flags, addrs)| Repr {
+            tos: fields.0,
+            payload_len,
+            identification: fields.1,
+            dont_fragment: flags.0,
+            more_fragments: flags.1,
+            fragment_offset: (flags.2 % 8000) * 8,
+            ttl: fields.2,
+            protocol: fields.3,
+            source: addrs.0.into(),
+            destination: addrs.1.into(),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(repr in header(3)) {
+            let mut packet = repr.to_bytes().to_vec();
+            packet.extend([1, 2, 3]);
+            let (header, payload) = parse(&packet).unwrap();
+            prop_assert_eq!((header.repr(), payload), (repr, &[1, 2, 3][..]));
+        }
+
+        #[test]
+        fn tos_keeps_the_checksum(repr in header(0), tos: u8) {
+            let mut packet = repr.to_bytes();
+            set_tos(&mut packet, tos).unwrap();
+            prop_assert_eq!(parse(&packet).unwrap().0.repr(), Repr { tos, ..repr });
+        }
+
+        #[test]
+        fn any_bytes_are_header_or_error(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Ok((header, payload)) = Header::parse(&bytes, ChecksumMode::Trusted) {
+                prop_assert_eq!(header.header_len() + payload.len(), usize::from(header.total_len()));
+                prop_assert!(header.options().count() <= 40);
+            }
+        }
+    }
+}

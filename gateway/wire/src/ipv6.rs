@@ -312,3 +312,195 @@ pub fn is_martian_source(addr: Ipv6Addr) -> bool {
 pub fn is_martian_destination(addr: Ipv6Addr) -> bool {
     addr.is_unspecified() || addr.is_loopback() || addr.to_ipv4_mapped().is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ethernet, ipv4::Hop, testing};
+    use proptest::prelude::*;
+
+    fn captured(hex: &str) -> Vec<u8> {
+        testing::bytes(hex)[ethernet::LEN..].to_vec()
+    }
+
+    fn chain(first: u8, headers: &[u8]) -> Result<(u8, usize, usize), Error> {
+        walk(first, headers).map(|upper| (upper.protocol, upper.offset, upper.payload.len()))
+    }
+
+    #[test]
+    fn captured_echo() {
+        let packet = captured(testing::ECHO_REQUEST_V6);
+        let (header, payload) = Header::parse(&packet).unwrap();
+        assert_eq!(header.source(), "2001:db8::1".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(header.destination(), "2001:db8::2".parse::<Ipv6Addr>().unwrap());
+        assert_eq!((header.next_header(), header.hop_limit(), payload.len()), (protocol::ICMPV6, 64, 64));
+        assert_eq!(header.repr().to_bytes(), packet[..LEN]);
+        let upper = header.upper(payload).unwrap();
+        assert_eq!((upper.protocol, upper.offset, upper.payload), (protocol::ICMPV6, LEN, payload));
+    }
+
+    #[test]
+    fn captured_hop_by_hop() {
+        let packet = captured(testing::MLD_REPORT);
+        let (header, payload) = Header::parse(&packet).unwrap();
+        assert_eq!(header.next_header(), protocol::HOP_BY_HOP);
+        let upper = header.upper(payload).unwrap();
+        assert_eq!((upper.protocol, upper.offset, upper.payload[0]), (protocol::ICMPV6, 48, 143));
+    }
+
+    #[test]
+    fn captured_fragment() {
+        let packet = captured(testing::FRAGMENT_LATER_V6);
+        let (header, payload) = Header::parse(&packet).unwrap();
+        let upper = header.upper(payload).unwrap();
+        let fragment = upper.fragment.unwrap();
+        assert_eq!((fragment.offset, fragment.more, fragment.is_atomic()), (1448, false, false));
+        assert_eq!(upper.offset, 48);
+        assert_eq!(fragment.to_bytes(), packet[LEN..48]);
+    }
+
+    #[test]
+    fn truncated_at_every_length() {
+        for hex in [testing::ECHO_REQUEST_V6, testing::MLD_REPORT] {
+            let packet = captured(hex);
+            for len in 0..packet.len() {
+                assert!(Header::parse(&packet[..len]).is_err(), "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_cause_has_its_error() {
+        let mut packet = captured(testing::ECHO_REQUEST_V6);
+        packet[5] += 1;
+        assert_eq!(Header::parse(&packet), Err(Error::Short { payload: 65, available: 64 }));
+        packet[0] = 0x45;
+        assert_eq!(Header::parse(&packet), Err(Error::Version(4)));
+        assert_eq!(Header::parse(&packet[..39]), Err(Error::Truncated));
+    }
+
+    #[test]
+    fn chains() {
+        let options = |next: u8| [next, 0, 1, 4, 0, 0, 0, 0];
+        let two = [options(protocol::DESTINATION_OPTIONS), options(protocol::UDP)].concat();
+        assert_eq!(chain(protocol::HOP_BY_HOP, &two), Ok((protocol::UDP, 56, 0)));
+        assert_eq!(chain(protocol::ESP, &two), Ok((protocol::ESP, 40, 16)));
+        assert_eq!(chain(protocol::NO_NEXT_HEADER, &two), Ok((protocol::NO_NEXT_HEADER, 40, 16)));
+        let late = [options(protocol::HOP_BY_HOP), options(protocol::UDP)].concat();
+        assert_eq!(chain(protocol::DESTINATION_OPTIONS, &late), Err(Error::HopByHopNotFirst));
+        assert_eq!(chain(protocol::ROUTING, &[17, 0, 0, 1, 0, 0, 0, 0]), Err(Error::SourceRoute));
+        assert_eq!(chain(protocol::ROUTING, &[17, 0, 0, 0, 0, 0, 0, 0]), Ok((17, 48, 0)));
+        assert_eq!(chain(protocol::ROUTING, &[17, 0, 4, 1, 0, 0, 0, 0]), Ok((17, 48, 0)));
+        // AH: 12 fixed octets and an ICV of 12 are 24, length field 4.
+        let ah = [&[protocol::TCP, 4][..], &[0; 22], &[9; 3]].concat();
+        assert_eq!(chain(protocol::AH, &ah), Ok((protocol::TCP, 64, 3)));
+        assert_eq!(chain(protocol::AH, &ah[..23]), Err(Error::ExtensionTruncated(protocol::AH)));
+    }
+
+    #[test]
+    fn chains_truncated_at_every_length() {
+        let good =
+            [[protocol::DESTINATION_OPTIONS, 0, 1, 4, 0, 0, 0, 0], [protocol::UDP, 0, 1, 4, 0, 0, 0, 0]].concat();
+        for len in 0..16 {
+            assert!(matches!(chain(protocol::HOP_BY_HOP, &good[..len]), Err(Error::ExtensionTruncated(_))), "{len}");
+        }
+    }
+
+    #[test]
+    fn the_walk_is_bounded() {
+        let headers = |n: usize| {
+            let mut bytes = vec![[protocol::DESTINATION_OPTIONS, 0, 1, 4, 0, 0, 0, 0]; n];
+            bytes[n - 1][0] = protocol::UDP;
+            bytes.concat()
+        };
+        assert_eq!(chain(protocol::DESTINATION_OPTIONS, &headers(8)), Ok((protocol::UDP, 104, 0)));
+        assert_eq!(chain(protocol::DESTINATION_OPTIONS, &headers(9)), Err(Error::TooManyExtensions));
+    }
+
+    #[test]
+    fn fragments() {
+        let fragment = |offset: u16, more: bool, rest: usize| {
+            let header = Fragment { next_header: protocol::UDP, offset, more, identification: 7 };
+            [&header.to_bytes()[..], &vec![0; rest]].concat()
+        };
+        assert_eq!(chain(protocol::FRAGMENT, &fragment(0, true, 16)), Ok((protocol::UDP, 48, 16)));
+        assert_eq!(chain(protocol::FRAGMENT, &fragment(0, true, 15)), Err(Error::FragmentLength));
+        assert_eq!(chain(protocol::FRAGMENT, &fragment(8, false, 15)), Ok((protocol::UDP, 48, 15)));
+        assert_eq!(chain(protocol::FRAGMENT, &fragment(65_528, false, 8)), Err(Error::FragmentOverflow));
+        let mut nested = fragment(0, true, 0);
+        nested[0] = protocol::FRAGMENT;
+        nested.extend(fragment(0, true, 8));
+        assert_eq!(chain(protocol::FRAGMENT, &nested), Err(Error::NestedFragment));
+        // Behind a later fragment nothing is looked at: it is the middle of something.
+        let mut later = fragment(8, false, 3);
+        later[0] = protocol::HOP_BY_HOP;
+        assert_eq!(chain(protocol::FRAGMENT, &later), Ok((protocol::HOP_BY_HOP, 48, 3)));
+    }
+
+    #[test]
+    fn a_hop_takes_one_and_the_last_is_kept() {
+        let mut packet = captured(testing::ECHO_REQUEST_V6);
+        assert_eq!(decrement_hop_limit(&mut packet), Some(Hop::Alive(63)));
+        packet[7] = 1;
+        assert_eq!(decrement_hop_limit(&mut packet), Some(Hop::Expired));
+        assert_eq!(packet[7], 1);
+        assert_eq!(decrement_hop_limit(&mut packet[..39]), None);
+    }
+
+    #[test]
+    fn well_known_addresses() {
+        let addr = "2001:db8::1234:5678".parse().unwrap();
+        assert_eq!(solicited_node(addr), "ff02::1:ff34:5678".parse::<Ipv6Addr>().unwrap());
+        for (addr, source, destination) in [
+            ("::", true, true),
+            ("::1", true, true),
+            ("::ffff:10.0.0.1", true, true),
+            ("ff02::1", true, false),
+            ("fe80::1", false, false),
+            ("2001:db8::1", false, false),
+        ] {
+            let addr = addr.parse().unwrap();
+            assert_eq!((is_martian_source(addr), is_martian_destination(addr)), (source, destination), "{addr}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(fields: (u8, u32, u8, u8), source: [u8; 16], destination: [u8; 16], class: u8) {
+            let repr = Repr {
+                traffic_class: fields.0,
+                flow_label: fields.1 & 0xf_ffff,
+                payload_len: 2,
+                next_header: fields.2,
+                hop_limit: fields.3,
+                source: source.into(),
+                destination: destination.into(),
+            };
+            let mut packet = repr.to_bytes().to_vec();
+            packet.extend([1, 2]);
+            let (header, payload) = Header::parse(&packet).unwrap();
+            prop_assert_eq!((header.repr(), payload), (repr, &[1, 2][..]));
+            set_traffic_class(&mut packet, class).unwrap();
+            prop_assert_eq!(Header::parse(&packet).unwrap().0.repr(), Repr { traffic_class: class, ..repr });
+        }
+
+        #[test]
+        fn fragment_round_trip(next_header: u8, offset in 0u16..8192, more: bool, identification: u32) {
+            let fragment = Fragment { next_header, offset: offset * 8, more, identification };
+            let bytes = fragment.to_bytes();
+            prop_assert_eq!(Fragment::parse(&bytes), Ok((fragment, &[][..])));
+        }
+
+        #[test]
+        fn any_chain_ends(first in prop_oneof![Just(0u8), Just(43), Just(44), Just(51), Just(60)],
+                          mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for at in (0..bytes.len()).step_by(8) {
+                bytes[at] = [0, 43, 44, 51, 60, 17][usize::from(bytes[at] % 6)];
+                if let Some(len) = bytes.get_mut(at + 1) { *len %= 2; }
+            }
+            if let Ok(upper) = walk(first, &bytes) {
+                prop_assert_eq!(upper.offset + upper.payload.len(), LEN + bytes.len());
+            }
+        }
+    }
+}

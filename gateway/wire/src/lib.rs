@@ -22,12 +22,10 @@ pub mod nat_traversal;
 pub mod ndp;
 pub mod protocol;
 pub mod tcp;
+pub mod testing;
 pub mod udp;
 pub mod vlan;
 
 pub use cursor::{NoRoom, Reader, Truncated, Writer};
 pub use ethernet::{EtherType, Mac};
 pub use flow::{Flow, Fragmentation};
-
-#[cfg(test)]
-mod testing;

@@ -57,3 +57,40 @@ impl Repr {
         [c0, c1, t0, t1]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ethernet, testing};
+    use proptest::prelude::*;
+
+    #[test]
+    fn captured() {
+        let frame = testing::bytes(testing::TAGGED);
+        let (outer, rest) = ethernet::Repr::parse(&frame).unwrap();
+        assert_eq!(outer.ether_type, EtherType::VLAN);
+        let (tag, payload) = Repr::parse(rest).unwrap();
+        assert_eq!(tag, Repr { priority: 5, drop_eligible: false, id: 7, ether_type: EtherType::IPV4 });
+        assert_eq!(payload[0], 0x45);
+    }
+
+    #[test]
+    fn refusals() {
+        for len in 0..LEN {
+            assert_eq!(Repr::parse(&vec![0; len]), Err(Error::Truncated), "{len}");
+        }
+        assert_eq!(Repr::parse(&[0x0f, 0xff, 8, 0]), Err(Error::ReservedId));
+        assert_eq!(Repr::parse(&[0, 1, 0x81, 0]), Err(Error::Stacked));
+        assert!(Repr::parse(&[0xff, 0xfe, 8, 0]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(priority in 0u8..8, drop_eligible: bool, id in 0u16..4095, ether_type: u16) {
+            prop_assume!(ether_type != 0x8100);
+            let tag = Repr { priority, drop_eligible, id, ether_type: EtherType(ether_type) };
+            let bytes = tag.to_bytes();
+            prop_assert_eq!(Repr::parse(&bytes), Ok((tag, &[][..])));
+        }
+    }
+}
