@@ -1,1 +1,146 @@
-//! culvert.toml to checked types, with diagnostics.
+//! culvert.toml to checked types.
+//!
+//! A [`Config`] holds nothing that is left to parse or to check: an invalid file has no value, only [`Diagnostics`]
+//! with every error and its place.
+//!
+//! ```no_run
+//! use culvert_config::Config;
+//! use std::path::Path;
+//!
+//! match Config::from_file(Path::new("/etc/culvert/culvert.toml")) {
+//!     Ok(config) => println!("{} connections", config.connections.len()),
+//!     Err(diagnostics) => eprintln!("{diagnostics}"),
+//! }
+//! ```
+#![forbid(unsafe_code)]
+
+#[macro_use]
+mod section;
+
+mod check;
+mod device;
+mod diagnostics;
+mod docs;
+mod kinds;
+mod lifetime;
+mod policies;
+mod reader;
+mod schema;
+mod secrets;
+mod selector;
+mod words;
+
+use crate::diagnostics::Sink;
+use crate::section::Table;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use device::Device;
+pub use diagnostics::{Diagnostic, Diagnostics, Severity};
+pub use docs::docs;
+pub use policies::{ChildRef, policies};
+pub use schema::{
+    Child, Connection, Control, Dataplane, Encap, Interface, LocalAuth, ManualSa, Metrics, PolicyEntry, RemoteAuth,
+    Route, Secret,
+};
+pub use secrets::{ManualKeys, SecretError, SecretErrors, SecretProblem, Secrets};
+pub use words::{AuthMethod, DownAction, Idle, Memory, Mode, PolicyAction, PolicyWay, StartAction};
+
+/// Where `culvert` looks when no file is named.
+pub const DEFAULT_PATH: &str = "/etc/culvert/culvert.toml";
+
+/// A file larger than this is refused unread.
+const MAX_FILE: u64 = 16 << 20;
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file; paths in it are relative to its directory.
+    pub path: PathBuf,
+    pub dataplane: Dataplane,
+    /// At least one; the index is the port number.
+    pub interfaces: Vec<Interface>,
+    pub routes: Vec<Route>,
+    pub connections: Vec<Connection>,
+    pub manual_sas: Vec<ManualSa>,
+    pub policies: Vec<PolicyEntry>,
+    pub secrets: Vec<Secret>,
+    /// `None` listens nowhere.
+    pub metrics: Option<Metrics>,
+    pub control: Control,
+    warnings: Diagnostics,
+}
+
+impl Config {
+    pub fn from_file(path: &Path) -> Result<Self, Diagnostics> {
+        let name = path.display().to_string();
+        let unreadable = |e: std::io::Error| {
+            let help = match e.kind() {
+                std::io::ErrorKind::NotFound => "name the file, or start from deploy/culvert.toml",
+                _ => "",
+            };
+            Diagnostics::of_file(&name, format!("cannot be read: {e}"), help)
+        };
+        let size = fs::metadata(path).map_err(unreadable)?.len();
+        if size > MAX_FILE {
+            let message = format!("is {size} bytes long; a configuration has at most {MAX_FILE}");
+            return Err(Diagnostics::of_file(&name, message, ""));
+        }
+        let bytes = fs::read(path).map_err(unreadable)?;
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let at = e.utf8_error().valid_up_to();
+            Diagnostics::of_file(&name, format!("is not UTF-8 text (byte {at})"), "save it as UTF-8")
+        })?;
+        Self::parse(path, &text)
+    }
+
+    /// `text` as if it were the contents of `path`. Reads no file.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Diagnostics> {
+        let mut sink = Sink::default();
+        let (document, syntax) = toml::de::DeTable::parse_recoverable(text);
+        let root = schema::Root::read(document.get_ref(), 0..0, &mut sink);
+        if syntax.is_empty() {
+            if let Some(root) = &root {
+                check::check(root, sink.errors() == 0, &mut sink);
+            }
+        } else {
+            let spans: Vec<_> = syntax.iter().map(|e| e.span().unwrap_or(0..0)).collect();
+            sink.drop_others_near(text, &spans);
+            for (error, span) in syntax.iter().zip(spans) {
+                sink.error(span, format!("not TOML: {}", error.message()), "");
+            }
+        }
+        let failed = sink.errors() > 0;
+        let found = sink.finish(&path.display().to_string(), text);
+        match root {
+            Some(root) if !failed => Ok(Self::from_root(path, root, found)),
+            _ => Err(found),
+        }
+    }
+
+    fn from_root(path: &Path, root: schema::Root, warnings: Diagnostics) -> Self {
+        Self {
+            path: path.to_owned(),
+            dataplane: root.dataplane,
+            interfaces: root.interface,
+            routes: root.route,
+            connections: root.connection,
+            manual_sas: root.manual_sa,
+            policies: root.policy,
+            secrets: root.secret,
+            metrics: root.metrics,
+            control: root.control,
+            warnings,
+        }
+    }
+
+    /// What is odd but allowed.
+    pub fn warnings(&self) -> &Diagnostics {
+        &self.warnings
+    }
+
+    /// A path of the file, relative to the file's directory.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+}

@@ -1,0 +1,295 @@
+//! Every table and key of culvert.toml. This is the one place where a key is declared.
+
+use crate::device::{Device, DeviceText};
+use crate::kinds::*;
+use crate::reader::{Flag, Int, List, Many, Maybe, Some1, Sub};
+use crate::selector::Selector;
+use crate::words::{AuthMethod, DownAction, Idle, Memory, Mode, PolicyAction, PolicyWay, StartAction};
+use culvert_model::{EspProposal, Identity, IkeProposal, Spi, Suite, TrafficSelector};
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+section! {
+    /// The whole file.
+    Root {
+        /// Cores and memory of the data plane.
+        dataplane: Dataplane as Sub<Dataplane> = "{}";
+        /// A port and its addresses.
+        interface: Vec<Interface> as Many<Interface> = "[]";
+        /// A static route. Networks of the interfaces need none.
+        route: Vec<Route> as Many<Route> = "[]";
+        /// A peer that IKEv2 is spoken with.
+        connection: Vec<Connection> as Many<Connection> = "[]";
+        /// A pair of security associations with keys from files, without IKE.
+        manual_sa: Vec<ManualSa> as Many<ManualSa> = "[]";
+        /// What goes past IPsec, or nowhere.
+        policy: Vec<PolicyEntry> as Many<PolicyEntry> = "[]";
+        /// A pre-shared key.
+        secret: Vec<Secret> as Many<Secret> = "[]";
+        /// The Prometheus endpoint. Without this table there is none.
+        metrics: Option<Metrics> as Maybe<Sub<Metrics>>;
+        /// Where the processes of one gateway meet.
+        control: Control as Sub<Control> = "{}";
+    }
+    => not_yet {
+        "connections" => "write [[connection]] with a key \"name\"",
+        "secrets" => "write [[secret]] with the keys \"ids\" and \"file\"",
+        "pools" => "virtual addresses are not there yet",
+        "authorities" => "certificates are not there yet",
+    }
+
+    /// Cores and memory of the data plane. Changes need a restart of the data plane.
+    Dataplane {
+        /// Cores to pin a worker to, one each. Keep them free of other work.
+        workers: Vec<u16> as Some1<Int<u16, 0, 1023>> = "[1]";
+        /// Where packet buffers live. Without hugepages in the system "hugepages" falls back to plain memory, with a
+        /// warning.
+        memory: Memory as Word<Memory> = "\"hugepages\"";
+        /// How much memory for packet buffers and tables.
+        memory_size: u64 as Size = "\"512M\"";
+        /// What a worker does when nothing comes: "poll" asks on and on, with the core at 100 %; "adaptive" sleeps.
+        idle: Idle as Word<Idle> = "\"poll\"";
+        /// How many security associations there may be at once, both directions counted; a power of two.
+        sa_slots: u32 as Int<u32, 64, 1_048_576> = "65536";
+    }
+
+    /// A port and its addresses. The order in the file numbers the ports.
+    Interface {
+        /// Its name here: in routes, metrics and `culvert status`.
+        name: String as Name;
+        /// PCI address of the card, or a DPDK virtual device such as "net_af_packet,iface=eth1".
+        device: Device as DeviceText;
+        /// The box's own addresses on this port, with prefix length.
+        addresses: Vec<IpNet> as List<HostNet> = "[]";
+        /// Largest IP packet on this port, octets.
+        mtu: u16 as Int<u16, 576, 9216> = "1500";
+    }
+
+    /// A static route.
+    Route {
+        /// Network the route is for; "0.0.0.0/0" and "::/0" are the default routes.
+        destination: IpNet as Prefix;
+        /// Next hop; must be on the network of an interface.
+        via: IpAddr as Address;
+        /// Interface the next hop is on. Needed only where its address does not tell, as with fe80::.
+        interface: Option<String> as Maybe<Name>;
+    }
+
+    /// A peer that IKEv2 is spoken with. The words are those of swanctl.conf.
+    Connection {
+        /// Its name here: in metrics, logs and `culvert status`.
+        name: String as Name;
+        /// Own addresses to use; "%any" takes whichever the route to the peer leaves by.
+        local_addrs: Vec<IpAddr> as Endpoints = "[\"%any\"]";
+        /// Addresses of the peer. With "%any" the peer may come from anywhere, and only it can begin.
+        remote_addrs: Vec<IpAddr> as Endpoints = "[\"%any\"]";
+        /// Own UDP port. 500 moves to 4500 where there is a NAT on the way.
+        local_port: u16 as Int<u16, 1, 65_535> = "500";
+        /// UDP port of the peer.
+        remote_port: u16 as Int<u16, 1, 65_535> = "500";
+        /// What to propose for the IKE SA, in order of preference.
+        proposals: Vec<IkeProposal> as Some1<IkeWords> = "[\"aes256gcm16-aes128gcm16-prfsha384-prfsha256-x25519-ecp384-ecp256-modp3072\", \"aes256-aes128-sha384-sha256-x25519-ecp384-ecp256-modp3072\"]";
+        /// Encapsulate ESP in UDP even where no NAT is seen.
+        encap: bool as Flag = "false";
+        /// Ask the peer for a sign of life after this long without one; 0 never asks.
+        dpd_delay: Duration as Time = "\"0s\"";
+        /// Replace the IKE SA's keys after this long; 0 never does.
+        rekey_time: Duration as Time = "\"4h\"";
+        /// Close the IKE SA this long after `rekey_time` if the rekey has not come about by then. Left out: a tenth of
+        /// `rekey_time`.
+        over_time: Option<Duration> as Maybe<Time>;
+        /// Spread rekeys by taking off a random time up to this. Left out: like `over_time`.
+        rand_time: Option<Duration> as Maybe<Time>;
+        /// How often to begin again when the peer does not answer; 0 is for ever.
+        keyingtries: u32 as Int<u32, 0, 1_000_000> = "1";
+        /// How this box proves its identity.
+        local: LocalAuth as Sub<LocalAuth>;
+        /// How the peer proves its identity.
+        remote: RemoteAuth as Sub<RemoteAuth>;
+        /// Traffic to protect with this peer.
+        children ["child"]: Vec<Child> as Many<Child> = "[]";
+    }
+    => not_yet {
+        "version" => "leave it out; IKEv2 is the only version here",
+        "mobike" => "leave it out",
+        "fragmentation" => "leave it out",
+        "reauth_time" => "use rekey_time",
+        "dpd_timeout" => "that is IKEv1; use dpd_delay",
+        "unique" => "leave it out",
+        "vips" => "leave it out",
+        "pools" => "leave it out",
+        "send_cert" => "leave it out",
+        "send_certreq" => "leave it out",
+        "aggressive" => "that is IKEv1; leave it out",
+        "children" => "write [[connection.child]] with a key \"name\"",
+    }
+
+    /// How this box proves its identity.
+    LocalAuth {
+        /// Method.
+        auth: AuthMethod as Word<AuthMethod> = "\"psk\"";
+        /// Identity to show. Left out: the own address.
+        id: Option<Identity> as Maybe<Id>;
+    }
+    => not_yet {
+        "certs" => "certificates are not there yet; use auth = \"psk\"",
+        "eap_id" => "EAP is not there yet; use auth = \"psk\"",
+    }
+
+    /// How the peer proves its identity.
+    RemoteAuth {
+        /// Method.
+        auth: AuthMethod as Word<AuthMethod> = "\"psk\"";
+        /// Identity it must show. Left out: any that a secret is there for.
+        id: Option<Identity> as Maybe<Id>;
+    }
+    => not_yet {
+        "certs" => "certificates are not there yet; use auth = \"psk\"",
+        "cacerts" => "certificates are not there yet; use auth = \"psk\"",
+        "eap_id" => "EAP is not there yet; use auth = \"psk\"",
+    }
+
+    /// Traffic to protect with a peer: a Child SA and its policies. The policies stand from the start, whatever
+    /// `start_action` says: what they match never leaves in clear.
+    Child {
+        /// Its name here: in metrics, logs and `culvert status`.
+        name: String as Name;
+        /// Own side of the traffic, in swanctl's notation: network, address or range, with protocol and port if wanted.
+        local_ts: Vec<TrafficSelector> as Some1<Selector>;
+        /// The peer's side of the traffic.
+        remote_ts: Vec<TrafficSelector> as Some1<Selector>;
+        /// What to propose for the Child SA, in order of preference. A group in it means a key exchange at each rekey
+        /// (PFS).
+        esp_proposals: Vec<EspProposal> as Some1<EspWords> = "[\"aes256gcm16-aes128gcm16-x25519-ecp384-ecp256-modp3072-esn-noesn\", \"aes256gcm16-aes128gcm16-esn-noesn\"]";
+        /// IPsec mode.
+        mode: Mode as Word<Mode> = "\"tunnel\"";
+        /// When to bring it up: "none" only when the peer asks, "start" at once, "trap" by the first packet.
+        start_action: StartAction as Word<StartAction> = "\"none\"";
+        /// When the peer is dead: "clear" does nothing, "trap" waits for a packet, "restart" tries at once.
+        dpd_action: DownAction as Word<DownAction> = "\"clear\"";
+        /// When the peer has closed it: as `dpd_action`.
+        close_action: DownAction as Word<DownAction> = "\"none\"";
+        /// Replace the Child SA after this long; 0 never does.
+        rekey_time: Duration as Time = "\"1h\"";
+        /// Drop the Child SA after this long. Left out: a tenth more than `rekey_time`.
+        life_time: Option<Duration> as Maybe<Time>;
+        /// Spread rekeys by taking off a random time up to this. Left out: `life_time` less `rekey_time`.
+        rand_time: Option<Duration> as Maybe<Time>;
+        /// Replace the Child SA after this many bytes; 0 never does.
+        rekey_bytes: u64 as Size = "0";
+        /// Drop it after this many bytes. Left out: a tenth more than `rekey_bytes`.
+        life_bytes: Option<u64> as Maybe<Size>;
+        /// Replace the Child SA after this many packets; 0 never does.
+        rekey_packets: u64 as Int<u64, 0, 9_007_199_254_740_992> = "0";
+        /// Drop it after this many packets. Left out: a tenth more than `rekey_packets`.
+        life_packets: Option<u64> as Maybe<Int<u64, 0, 9_007_199_254_740_992>>;
+        /// How many packets late a packet may come.
+        replay_window: u32 as Int<u32, 32, 65_536> = "1024";
+    }
+    => not_yet {
+        "ah_proposals" => "AH is not there yet; use esp_proposals",
+        "updown" => "leave it out",
+        "policies" => "leave it out; policies are always there",
+        "priority" => "the order in the file is the order of the policies",
+        "interface" => "leave it out",
+        "mark_in" => "leave it out",
+        "mark_out" => "leave it out",
+        "if_id_in" => "leave it out",
+        "if_id_out" => "leave it out",
+        "ipcomp" => "leave it out",
+        "tfc_padding" => "leave it out",
+        "inactivity" => "leave it out",
+        "hw_offload" => "leave it out",
+        "copy_df" => "leave it out",
+        "copy_ecn" => "leave it out",
+        "copy_dscp" => "leave it out",
+    }
+
+    /// A pair of security associations with keys from files, without IKE. Both ends need the same, with "in" and "out"
+    /// exchanged. Keys must be fresh: never use a key file again after the state directory was lost.
+    ManualSa {
+        /// Its name here: in metrics, logs and `culvert status`.
+        name: String as Name;
+        /// Own outer address.
+        local: IpAddr as Address;
+        /// The peer's outer address.
+        remote: IpAddr as Address;
+        /// Own side of the traffic.
+        local_ts: Vec<TrafficSelector> as Some1<Selector>;
+        /// The peer's side of the traffic.
+        remote_ts: Vec<TrafficSelector> as Some1<Selector>;
+        /// ESP transform.
+        suite: Suite as SuiteWord = "\"aes256gcm16\"";
+        /// SPI of packets that come.
+        spi_in: Spi as SpiNumber;
+        /// SPI of packets that go.
+        spi_out: Spi as SpiNumber;
+        /// File with the key of packets that come: AES key and 4 octets of salt, 0x and hexadecimal or 0s and base64.
+        /// Nobody but the owner may read it.
+        key_in_file: PathBuf as FilePath;
+        /// File with the key of packets that go; another key than that of `key_in_file`.
+        key_out_file: PathBuf as FilePath;
+        /// 64-bit sequence numbers. Both ends must say the same.
+        esn: bool as Flag = "true";
+        /// How many packets late a packet may come.
+        replay_window: u32 as Int<u32, 32, 65_536> = "1024";
+        /// ESP in UDP.
+        encap: Option<Encap> as Maybe<Sub<Encap>>;
+    }
+
+    /// ESP in UDP, for a manual SA.
+    Encap {
+        /// Own UDP port.
+        local_port: u16 as Int<u16, 1, 65_535> = "4500";
+        /// UDP port of the peer.
+        remote_port: u16 as Int<u16, 1, 65_535> = "4500";
+        /// Send a NAT keepalive after this long without a packet; 0 sends none.
+        keepalive: Duration as Time = "\"20s\"";
+    }
+
+    /// What goes past IPsec, or nowhere. Looked at before the policies of children, smallest `priority` first, then in
+    /// the order of the file. What no policy matches is dropped.
+    PolicyEntry {
+        /// Its name here.
+        name: String as Name;
+        /// "bypass" sends on in clear, "discard" drops.
+        action: PolicyAction as Word<PolicyAction>;
+        /// Smaller is looked at first.
+        priority: u32 as Int<u32, 0, 999_999> = "1000";
+        /// Own side of the traffic.
+        local_ts: Vec<TrafficSelector> as Some1<Selector>;
+        /// The other side of the traffic.
+        remote_ts: Vec<TrafficSelector> as Some1<Selector>;
+        /// "out" is from `local_ts` to `remote_ts`, "in" the way back.
+        direction: PolicyWay as Word<PolicyWay> = "\"both\"";
+    }
+
+    /// A pre-shared key.
+    Secret {
+        /// Identities it is for, ours or theirs; both ends of a connection, or only the peer's. Empty: for all.
+        ids: Vec<Identity> as List<Id> = "[]";
+        /// File with the key: 0x and hexadecimal, 0s and base64, or any other text as it is, without its last newline.
+        /// Relative to the configuration file. Nobody but the owner may read it.
+        file: PathBuf as FilePath;
+    }
+    => not_yet {
+        "secret" => "put the key in a file of its own and name it with \"file\"",
+        "id" => "write ids = [\"…\"]",
+    }
+
+    /// The Prometheus endpoint.
+    Metrics {
+        /// Address and port of the HTTP server. Whoever reaches it can read it.
+        listen: SocketAddr as Listen = "\"127.0.0.1:9469\"";
+    }
+
+    /// Where the processes of one gateway meet. Each gateway of a machine needs directories of its own.
+    Control {
+        /// Directory of the sockets and the shared memory; must be on a tmpfs.
+        run_dir: PathBuf as FilePath = "\"/run/culvert\"";
+        /// Directory of what must outlive a restart.
+        state_dir: PathBuf as FilePath = "\"/var/lib/culvert\"";
+    }
+}

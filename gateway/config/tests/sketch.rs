@@ -1,0 +1,88 @@
+//! The configuration a reader meets first.
+
+use culvert_config::{Config, Idle, Memory, StartAction, policies};
+use culvert_model::{Action, ChildId, PolicyDirection};
+use std::path::Path;
+use std::time::Duration;
+
+const SKETCH: &str = r#"
+[dataplane]
+workers = [1]                # cores
+memory = "hugepages"         # or "plain"
+idle = "poll"                # or "adaptive"
+[[interface]]
+name = "wan"
+device = "0000:3b:00.0"      # or "net_af_packet,iface=eth1", "net_memif,...", ...
+addresses = ["192.0.2.1/24", "2001:db8::1/64"]
+[[route]]
+destination = "0.0.0.0/0"
+via = "192.0.2.254"
+[[connection]]
+name = "branch-7"
+local_addrs = ["192.0.2.1"]
+remote_addrs = ["198.51.100.7"]
+proposals = ["aes256gcm16-prfsha384-x25519"]
+local = { auth = "psk", id = "hq.example" }
+remote = { auth = "psk", id = "branch-7.example" }
+[[connection.child]]
+name = "lan"
+local_ts = ["10.1.0.0/16"]
+remote_ts = ["10.7.0.0/16"]
+esp_proposals = ["aes256gcm16-x25519"]
+start_action = "start"
+[[secret]]
+ids = ["hq.example", "branch-7.example"]
+file = "branch-7.psk"
+[metrics]
+listen = "127.0.0.1:9469"
+"#;
+
+fn parse(text: &str) -> Config {
+    Config::parse(Path::new("/etc/culvert/culvert.toml"), text).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn sketch_is_accepted_as_it_stands() {
+    let config = parse(SKETCH);
+    assert!(config.warnings().is_empty(), "{}", config.warnings());
+    assert_eq!(config.dataplane.workers, [1]);
+    assert_eq!((config.dataplane.memory, config.dataplane.idle), (Memory::Hugepages, Idle::Poll));
+    assert_eq!(config.interfaces[0].addresses.len(), 2);
+    assert_eq!(config.interfaces[0].device.to_string(), "0000:3b:00.0");
+    let connection = &config.connections[0];
+    assert_eq!(connection.proposals[0].to_string(), "aes256gcm16-prfsha384-x25519");
+    assert_eq!(connection.local.id, Some("hq.example".parse().unwrap()));
+    let child = &connection.children[0];
+    assert_eq!((child.name.as_str(), child.start_action), ("lan", StartAction::Start));
+    assert_eq!(config.resolve(&config.secrets[0].file), Path::new("/etc/culvert/branch-7.psk"));
+    assert_eq!(config.metrics.map(|m| m.listen), "127.0.0.1:9469".parse().ok());
+}
+
+#[test]
+fn defaults_are_swanctls() {
+    let config = parse(SKETCH);
+    let connection = &config.connections[0];
+    assert_eq!(connection.rekey_time, Duration::from_secs(4 * 3600));
+    assert_eq!(connection.over_time(), Duration::from_secs(24 * 60));
+    assert_eq!(connection.dpd_delay, Duration::ZERO);
+    assert_eq!((connection.local_port, connection.remote_port, connection.keyingtries), (500, 500, 1));
+    let child = &connection.children[0];
+    assert_eq!(child.rekey_time, Duration::from_secs(3600));
+    assert_eq!(child.life_time(), Duration::from_secs(3960));
+    assert_eq!(child.rand_time(), Duration::from_secs(360));
+    assert_eq!(child.lifetime(), culvert_model::Lifetime::default());
+    assert_eq!(child.replay_window, 1024);
+}
+
+#[test]
+fn children_have_protect_policies_whatever_their_start_action() {
+    for action in ["none", "start", "trap"] {
+        let text = SKETCH.replace("start_action = \"start\"", &format!("start_action = \"{action}\""));
+        let all = policies(&parse(&text));
+        let directions: Vec<_> = all.iter().map(|p| p.direction).collect();
+        assert_eq!(directions, [PolicyDirection::Outbound, PolicyDirection::Inbound]);
+        for policy in all {
+            assert_eq!(policy.action, Action::Protect { child: ChildId(0), trap: action == "trap" });
+        }
+    }
+}
