@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod demo;
 mod run;
 mod status;
 
@@ -28,6 +29,8 @@ enum Command {
     Run(run::RunArgs),
     /// Show tunnels, ports, workers and drops of a running gateway.
     Status(status::StatusArgs),
+    /// Show two gateways at work in network namespaces of this machine.
+    Demo(demo::DemoArgs),
 }
 
 fn main() -> ExitCode {
@@ -35,5 +38,6 @@ fn main() -> ExitCode {
         Command::Check { file } => check::check(&file),
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::status(&args),
+        Command::Demo(args) => demo::run(&args),
     }
 }
