@@ -37,3 +37,39 @@ impl Repr {
         [s0, s1, s2, s3, q0, q1, q2, q3]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ethernet, ipv4, protocol, testing};
+    use proptest::prelude::*;
+
+    #[test]
+    fn captured() {
+        let frame = testing::bytes(testing::ESP);
+        let (ip, payload) = ipv4::Header::parse(&frame[ethernet::LEN..], ipv4::ChecksumMode::Verify).unwrap();
+        assert_eq!(ip.protocol(), protocol::ESP);
+        let (header, rest) = Repr::parse(payload).unwrap();
+        assert_eq!(header, Repr { spi: 0x1234_abcd, sequence: 9 });
+        assert_eq!(rest.len(), payload.len() - LEN);
+        assert_eq!(header.to_bytes(), payload[..LEN]);
+    }
+
+    #[test]
+    fn refusals() {
+        for len in 0..LEN {
+            assert_eq!(Repr::parse(&vec![1; len]), Err(Error::Truncated), "{len}");
+        }
+        assert_eq!(Repr::parse(&[0; 8]), Err(Error::ReservedSpi(0)));
+        assert_eq!(Repr::parse(&[0, 0, 0, 255, 0, 0, 0, 1]), Err(Error::ReservedSpi(255)));
+        assert!(Repr::parse(&[0, 0, 1, 0, 0, 0, 0, 1]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(spi in 256u32.., sequence: u32) {
+            let bytes = Repr { spi, sequence }.to_bytes();
+            prop_assert_eq!(Repr::parse(&bytes), Ok((Repr { spi, sequence }, &[][..])));
+        }
+    }
+}

@@ -124,3 +124,98 @@ fn ports(protocol: u8, fragmentation: Fragmentation, payload: &[u8]) -> Result<P
         None => Err(Error::PortsTruncated(protocol)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ethernet, testing};
+    use proptest::prelude::*;
+
+    fn captured(hex: &str) -> Result<Flow, Error> {
+        Flow::parse(&testing::bytes(hex)[ethernet::LEN..], ipv4::ChecksumMode::Verify)
+    }
+
+    /// An IPv4 packet, fragment flags and offset as in the header.
+    fn packet(protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+        let mut header = ipv4::Repr::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), protocol, payload.len() as u16);
+        header.more_fragments = fragment & 0x2000 != 0;
+        header.fragment_offset = (fragment & 0x1fff) * 8;
+        [&header.to_bytes()[..], payload].concat()
+    }
+
+    fn flow(packet: &[u8]) -> Result<Flow, Error> {
+        Flow::parse(packet, ipv4::ChecksumMode::Verify)
+    }
+
+    #[test]
+    fn captured_packets() {
+        let ports = |hex: &str| captured(hex).map(|f| (f.protocol, f.source_port, f.destination_port)).unwrap();
+        assert_eq!(ports(testing::ECHO_REQUEST_V4), (1, Some(0x0800), Some(0x0800)));
+        assert_eq!(ports(testing::PORT_UNREACHABLE_V4), (1, Some(0x0303), Some(0x0303)));
+        assert_eq!(ports(testing::ECHO_REPLY_V6), (58, Some(129 << 8), Some(129 << 8)));
+        assert_eq!(ports(testing::MLD_REPORT), (58, Some(143 << 8), Some(143 << 8)));
+        assert_eq!(ports(testing::UDP_V6).2, Some(9));
+        assert_eq!(ports(testing::TCP_SYN).2, Some(9));
+        assert_eq!(ports(testing::ESP), (50, None, None));
+        for hex in [testing::FRAGMENT_LATER_V4, testing::FRAGMENT_LATER_V6] {
+            let flow = captured(hex).unwrap();
+            assert_eq!((flow.source_port, flow.destination_port), (None, None));
+            assert_eq!(flow.fragmentation, Fragmentation::Later);
+        }
+    }
+
+    #[test]
+    fn whole_first_later() {
+        let kind = |fragment: u16| flow(&packet(17, fragment, &[0, 1, 0, 2, 0, 0, 0, 0])).unwrap();
+        assert_eq!(kind(0).fragmentation, Fragmentation::Whole);
+        assert_eq!((kind(0).source_port, kind(0).destination_port), (Some(1), Some(2)));
+        assert_eq!(kind(0x2000).fragmentation, Fragmentation::First);
+        assert_eq!(kind(0x2000).source_port, Some(1));
+        assert_eq!(kind(1).fragmentation, Fragmentation::Later);
+        assert_eq!(kind(0x2001).source_port, None);
+    }
+
+    #[test]
+    fn an_atomic_ipv6_fragment_is_whole() {
+        let addr = std::net::Ipv6Addr::from([1; 16]);
+        let fragment = ipv6::Fragment { next_header: 17, offset: 0, more: false, identification: 1 };
+        let header = ipv6::Repr::new(addr, addr, protocol::FRAGMENT, 12);
+        let bytes = [&header.to_bytes()[..], &fragment.to_bytes(), &[0, 1, 0, 2]].concat();
+        let flow = flow(&bytes).unwrap();
+        assert_eq!((flow.fragmentation, flow.source_port), (Fragmentation::Whole, Some(1)));
+    }
+
+    #[test]
+    fn ports_that_are_not_there() {
+        for protocol in [6, 17, 33, 132, 136] {
+            assert_eq!(flow(&packet(protocol, 0, &[0, 1, 0])), Err(Error::PortsTruncated(protocol)));
+            assert_eq!(flow(&packet(protocol, 0x2000, &[])), Err(Error::TinyFragment(protocol)));
+            assert!(flow(&packet(protocol, 1, &[])).is_ok());
+        }
+        for protocol in [1, 58] {
+            assert_eq!(flow(&packet(protocol, 0, &[8])), Err(Error::PortsTruncated(protocol)));
+            assert_eq!(flow(&packet(protocol, 0, &[8, 3])).unwrap().source_port, Some(0x0803));
+        }
+        assert_eq!(flow(&packet(47, 0, &[])).unwrap().source_port, None);
+    }
+
+    #[test]
+    fn no_ip_at_all() {
+        assert_eq!(flow(&[]), Err(Error::Empty));
+        assert_eq!(flow(&[0x50; 40]), Err(Error::Version(5)));
+        assert_eq!(flow(&[0x45]), Err(Error::Ipv4(ipv4::Error::Truncated)));
+        assert_eq!(flow(&[0x60]), Err(Error::Ipv6(ipv6::Error::Truncated)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_flow_or_error(mut bytes in proptest::collection::vec(any::<u8>(), 1..120), six: bool) {
+            bytes[0] = if six { 0x60 } else { 0x45 };
+            if let Ok(flow) = Flow::parse(&bytes, ipv4::ChecksumMode::Trusted) {
+                prop_assert_eq!(flow.source.is_ipv6(), six);
+                prop_assert_eq!(flow.source_port.is_some(), flow.destination_port.is_some());
+                prop_assert!(flow.fragmentation != Fragmentation::Later || flow.source_port.is_none());
+            }
+        }
+    }
+}

@@ -118,3 +118,99 @@ impl<'a> Message<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ethernet, ipv4, testing};
+    use proptest::prelude::*;
+
+    fn captured(hex: &str) -> Vec<u8> {
+        testing::bytes(hex)[ethernet::LEN + ipv4::LEN..].to_vec()
+    }
+
+    fn emitted(message: &Message<'_>) -> Vec<u8> {
+        let mut out = vec![0xaa; message.len()];
+        message.emit(&mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn captured_messages() {
+        let quote = |hex: &str, n: usize| testing::bytes(hex)[ethernet::LEN..][..n].to_vec();
+        let bytes = captured(testing::ECHO_REQUEST_V4);
+        assert!(
+            matches!(Message::parse(&bytes), Ok(Message::EchoRequest { sequence: 1, data, .. }) if data.len() == 56)
+        );
+        let bytes = captured(testing::ECHO_REPLY_V4);
+        assert!(matches!(Message::parse(&bytes), Ok(Message::EchoReply { sequence: 1, .. })));
+        let bytes = captured(testing::PORT_UNREACHABLE_V4);
+        let udp = quote(testing::UDP_V4, 31);
+        assert_eq!(
+            Message::parse(&bytes),
+            Ok(Message::Unreachable { code: UnreachableCode::PORT, mtu: 0, quote: &udp })
+        );
+        let bytes = captured(testing::FRAGMENTATION_NEEDED);
+        assert!(matches!(
+            Message::parse(&bytes),
+            Ok(Message::Unreachable { code: UnreachableCode::FRAGMENTATION_NEEDED, mtu: 1300, quote }) if quote.len() == 548
+        ));
+        let bytes = captured(testing::TIME_EXCEEDED_V4);
+        let echo = quote(testing::TTL_ONE_V4, 84);
+        assert_eq!(Message::parse(&bytes), Ok(Message::TimeExceeded { code: 0, quote: &echo }));
+    }
+
+    #[test]
+    fn emit_gives_the_captured_bytes() {
+        for hex in [
+            testing::ECHO_REQUEST_V4,
+            testing::ECHO_REPLY_V4,
+            testing::PORT_UNREACHABLE_V4,
+            testing::FRAGMENTATION_NEEDED,
+            testing::TIME_EXCEEDED_V4,
+        ] {
+            let bytes = captured(hex);
+            let message = Message::parse(&bytes).unwrap();
+            assert_eq!(emitted(&message), bytes);
+            for len in 0..bytes.len() {
+                // What is cut off may add up to nothing: a quoted packet whose own checksums are right does.
+                let whole = checksum::Sum::new().add_bytes(&bytes[..len]).is_valid() && len >= LEN;
+                assert_eq!(Message::parse(&bytes[..len]).is_ok(), whole, "{len}");
+                assert_eq!(message.emit(&mut vec![0; len]), Err(NoRoom), "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let mut bytes = captured(testing::ECHO_REQUEST_V4);
+        bytes[20] ^= 1;
+        assert_eq!(Message::parse(&bytes), Err(Error::Checksum));
+        assert_eq!(Message::parse(&bytes[..7]), Err(Error::Truncated));
+        let bad = emitted(&Message::Other { kind: 8, code: 1, body: &[0; 4] });
+        assert_eq!(Message::parse(&bad), Err(Error::Code(1)));
+    }
+
+    #[test]
+    fn errors_are_known() {
+        let errors: Vec<u8> = (0..=255).filter(|kind| is_error(*kind)).collect();
+        assert_eq!(errors, [3, 4, 5, 11, 12]);
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(kind: u8, code: u8, words: (u16, u16), data in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let (identifier, sequence) = words;
+            let body = [&[0; 4][..], &data].concat();
+            let message = match kind {
+                0 => Message::EchoReply { identifier, sequence, data: &data },
+                8 => Message::EchoRequest { identifier, sequence, data: &data },
+                3 => Message::Unreachable { code: UnreachableCode(code), mtu: sequence, quote: &data },
+                11 => Message::TimeExceeded { code, quote: &data },
+                _ => Message::Other { kind, code, body: &body },
+            };
+            let bytes = emitted(&message);
+            prop_assert_eq!(Message::parse(&bytes), Ok(message));
+        }
+    }
+}

@@ -137,3 +137,91 @@ pub(crate) fn fill_checksum(source: Ipv6Addr, destination: Ipv6Addr, message: &m
     message.get_mut(2..4).ok_or(NoRoom)?.copy_from_slice(&sum.to_be_bytes());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ethernet, ipv6, testing};
+    use proptest::prelude::*;
+
+    /// Source, destination, ICMPv6 message.
+    fn captured(hex: &str) -> (Ipv6Addr, Ipv6Addr, Vec<u8>) {
+        let frame = testing::bytes(hex);
+        let (header, payload) = ipv6::Header::parse(&frame[ethernet::LEN..]).unwrap();
+        let upper = header.upper(payload).unwrap();
+        (header.source(), header.destination(), upper.payload.to_vec())
+    }
+
+    const MESSAGES: [&str; 6] = [
+        testing::ECHO_REQUEST_V6,
+        testing::ECHO_REPLY_V6,
+        testing::PORT_UNREACHABLE_V6,
+        testing::TIME_EXCEEDED_V6,
+        testing::PACKET_TOO_BIG,
+        testing::MLD_REPORT,
+    ];
+
+    #[test]
+    fn captured_messages() {
+        let [request, reply, unreachable, exceeded, too_big, report] = MESSAGES.map(captured);
+        let parse = |c: &(Ipv6Addr, Ipv6Addr, Vec<u8>)| format!("{:?}", Message::parse(c.0, c.1, &c.2).unwrap());
+        assert!(parse(&request).starts_with("EchoRequest { identifier: 21307, sequence: 1,"));
+        assert!(parse(&reply).starts_with("EchoReply { identifier: 21307, sequence: 1,"));
+        assert!(parse(&unreachable).starts_with("Unreachable { code: UnreachableCode(4),"));
+        assert!(parse(&exceeded).starts_with("TimeExceeded { code: 0,"));
+        assert!(parse(&too_big).starts_with("PacketTooBig { mtu: 1300,"));
+        assert!(parse(&report).starts_with("Other { kind: 143, code: 0,"));
+    }
+
+    #[test]
+    fn emit_gives_the_captured_bytes() {
+        for (source, destination, bytes) in MESSAGES.map(captured) {
+            let message = Message::parse(source, destination, &bytes).unwrap();
+            let mut out = vec![0xaa; message.len()];
+            message.emit(source, destination, &mut out).unwrap();
+            assert_eq!(out, bytes);
+            for len in 0..bytes.len() {
+                assert!(Message::parse(source, destination, &bytes[..len]).is_err(), "{len}");
+                assert_eq!(message.emit(source, destination, &mut vec![0; len]), Err(NoRoom), "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_checksum_covers_the_addresses() {
+        let (source, destination, bytes) = captured(testing::ECHO_REQUEST_V6);
+        let other = "2001:db8::7".parse().unwrap();
+        assert_eq!(Message::parse(source, other, &bytes), Err(Error::Checksum));
+        assert_eq!(Message::parse(other, destination, &bytes), Err(Error::Checksum));
+    }
+
+    #[test]
+    fn short_messages_of_known_type() {
+        let addr = Ipv6Addr::LOCALHOST;
+        let mut four = [128, 0, 0, 0];
+        fill_checksum(addr, addr, &mut four).unwrap();
+        assert_eq!(Message::parse(addr, addr, &four), Err(Error::Truncated));
+        assert!(is_error(127) && !is_error(128));
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(kind: u8, code: u8, word: u32, data in proptest::collection::vec(any::<u8>(), 0..60),
+                      source: [u8; 16], destination: [u8; 16]) {
+            let (identifier, sequence) = ((word >> 16) as u16, word as u16);
+            let message = match kind {
+                1 => Message::Unreachable { code: UnreachableCode(code), quote: &data },
+                2 => Message::PacketTooBig { mtu: word, quote: &data },
+                3 => Message::TimeExceeded { code, quote: &data },
+                4 => Message::ParameterProblem { code, pointer: word, quote: &data },
+                128 => Message::EchoRequest { identifier, sequence, data: &data },
+                129 => Message::EchoReply { identifier, sequence, data: &data },
+                _ => Message::Other { kind, code, body: &data },
+            };
+            let (source, destination) = (source.into(), destination.into());
+            let mut out = vec![0; message.len()];
+            message.emit(source, destination, &mut out).unwrap();
+            prop_assert_eq!(Message::parse(source, destination, &out), Ok(message));
+        }
+    }
+}

@@ -68,3 +68,57 @@ impl Repr {
         [a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, n, v, x, f, m0, m1, m2, m3, l0, l1, l2, l3]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ethernet, ipv4, testing, udp};
+    use proptest::prelude::*;
+
+    fn captured() -> Vec<u8> {
+        testing::bytes(testing::IKE_SA_INIT)[ethernet::LEN + ipv4::LEN + udp::LEN..].to_vec()
+    }
+
+    #[test]
+    fn captured_init_request() {
+        let message = captured();
+        let (header, payloads) = Repr::parse(&message).unwrap();
+        // SA payload first; version 2.0; IKE_SA_INIT.
+        assert_eq!((header.next_payload, header.version, header.exchange_type), (33, 0x20, 34));
+        assert_eq!((header.flags, header.message_id, header.responder_spi), (Repr::FLAG_INITIATOR, 0, 0));
+        assert_eq!(payloads.len(), message.len() - LEN);
+        assert_eq!(header.to_bytes(), message[..LEN]);
+    }
+
+    #[test]
+    fn truncated_at_every_length() {
+        let message = captured();
+        for len in 0..message.len() {
+            assert!(Repr::parse(&message[..len]).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let mut message = captured();
+        message.push(0);
+        let len = message.len();
+        assert_eq!(Repr::parse(&message), Err(Error::LengthMismatch { length: len as u32 - 1, available: len }));
+        message[24..28].copy_from_slice(&27u32.to_be_bytes());
+        assert_eq!(Repr::parse(&message), Err(Error::Length(27)));
+        message[..8].fill(0);
+        assert_eq!(Repr::parse(&message), Err(Error::ZeroInitiatorSpi));
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(initiator_spi in 1u64.., responder_spi: u64, bytes: [u8; 4], message_id: u32) {
+            let [next_payload, version, exchange_type, flags] = bytes;
+            let header = Repr {
+                initiator_spi, responder_spi, next_payload, version, exchange_type, flags, message_id, length: 28,
+            };
+            let bytes = header.to_bytes();
+            prop_assert_eq!(Repr::parse(&bytes), Ok((header, &[][..])));
+        }
+    }
+}

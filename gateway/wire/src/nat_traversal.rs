@@ -28,3 +28,29 @@ pub const fn classify(payload: &[u8]) -> Payload<'_> {
         _ => Payload::Runt,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_and_every_short_length() {
+        let cases: [(&[u8], Payload<'_>); 10] = [
+            (&[], Payload::Runt),
+            (&[0xff], Payload::Keepalive),
+            (&[0xfe], Payload::Runt),
+            (&[0xff, 0xff], Payload::Runt),
+            (&[0, 0, 0], Payload::Runt),
+            (&[0, 0, 0, 0], Payload::Ike(&[])),
+            (&[0, 0, 0, 0, 1, 2], Payload::Ike(&[1, 2])),
+            (&[0, 0, 0, 1], Payload::Esp(&[0, 0, 0, 1])),
+            (&[0xff, 0, 0, 0, 5], Payload::Esp(&[0xff, 0, 0, 0, 5])),
+            (&[1, 0, 0, 0], Payload::Esp(&[1, 0, 0, 0])),
+        ];
+        for (bytes, kind) in cases {
+            assert_eq!(classify(bytes), kind, "{bytes:?}");
+        }
+        assert_eq!(classify(&KEEPALIVE), Payload::Keepalive);
+        assert_eq!(classify(&NON_ESP_MARKER), Payload::Ike(&[]));
+    }
+}

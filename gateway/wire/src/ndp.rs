@@ -342,3 +342,210 @@ fn prefix(mut body: Reader<'_>) -> Result<Prefix, Error> {
         preferred_lifetime,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ethernet, testing};
+    use proptest::prelude::*;
+
+    const A: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
+    const B: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
+
+    fn captured(hex: &str) -> (Carrier, Vec<u8>) {
+        let frame = testing::bytes(hex);
+        let (header, payload) = ipv6::Header::parse(&frame[ethernet::LEN..]).unwrap();
+        (Carrier::of(&header), payload.to_vec())
+    }
+
+    fn addr(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    /// `bytes` with a fresh checksum, parsed.
+    fn summed(carrier: Carrier, mut bytes: Vec<u8>) -> Result<Message, Error> {
+        bytes[2..4].fill(0);
+        icmpv6::fill_checksum(carrier.source, carrier.destination, &mut bytes).unwrap();
+        Message::parse(carrier, &bytes)
+    }
+
+    #[test]
+    fn captured_messages() {
+        let parse = |hex: &str| {
+            let (carrier, bytes) = captured(hex);
+            Message::parse(carrier, &bytes)
+        };
+        assert_eq!(
+            parse(testing::SOLICITATION),
+            Ok(Message::NeighbourSolicitation { target: addr("2001:db8::2"), source_mac: Some(A) })
+        );
+        assert_eq!(
+            parse(testing::ADVERTISEMENT),
+            Ok(Message::NeighbourAdvertisement(NeighbourAdvertisement {
+                router: false,
+                solicited: true,
+                overrides: true,
+                target: addr("2001:db8::2"),
+                target_mac: Some(B),
+            }))
+        );
+        assert_eq!(parse(testing::ROUTER_SOLICITATION), Ok(Message::RouterSolicitation { source_mac: Some(A) }));
+        assert_eq!(
+            parse(testing::DAD_SOLICITATION),
+            Ok(Message::NeighbourSolicitation { target: addr("fe80::ff:fe00:a"), source_mac: None })
+        );
+        let Ok(Message::RouterAdvertisement(ra)) = parse(testing::ROUTER_ADVERTISEMENT) else {
+            panic!("no router advertisement");
+        };
+        assert_eq!((ra.router_lifetime, ra.reachable_time, ra.retransmit_timer), (1800, 30_000, 1000));
+        assert_eq!((ra.managed, ra.other_config, ra.mtu, ra.source_mac), (true, false, Some(1400), Some(A)));
+        let prefix = ra.prefix.unwrap();
+        assert_eq!((prefix.prefix, prefix.prefix_len), (addr("2001:db8::"), 64));
+    }
+
+    #[test]
+    fn emit_gives_the_captured_bytes() {
+        for hex in [testing::SOLICITATION, testing::ADVERTISEMENT, testing::ROUTER_SOLICITATION] {
+            let (carrier, bytes) = captured(hex);
+            let message = Message::parse(carrier, &bytes).unwrap();
+            let mut out = vec![0xaa; message.len()];
+            message.emit(carrier.source, carrier.destination, &mut out).unwrap();
+            assert_eq!(out, bytes);
+            assert_eq!(message.emit(carrier.source, carrier.destination, &mut out[1..]), Err(NoRoom));
+        }
+    }
+
+    #[test]
+    fn truncated_at_every_length() {
+        for hex in
+            [testing::SOLICITATION, testing::ADVERTISEMENT, testing::ROUTER_SOLICITATION, testing::ROUTER_ADVERTISEMENT]
+        {
+            let (carrier, bytes) = captured(hex);
+            for len in 0..bytes.len() {
+                assert!(Message::parse(carrier, &bytes[..len]).is_err(), "{len}");
+                // With a right checksum as well: only whole options may be missing.
+                if len >= 4 {
+                    let fixed = if bytes[0] == ROUTER_SOLICITATION {
+                        8
+                    } else if bytes[0] == ROUTER_ADVERTISEMENT {
+                        16
+                    } else {
+                        24
+                    };
+                    let option_ends =
+                        len >= fixed && !matches!(summed(carrier, bytes[..len].to_vec()), Err(Error::Truncated));
+                    assert!(!option_ends || len % 8 == 0, "{len}");
+                }
+            }
+        }
+    }
+
+    /// RFC 4861 §6.1 and §7.1, line by line.
+    #[test]
+    fn each_check_has_its_error() {
+        let (carrier, ns) = captured(testing::SOLICITATION);
+        let with = |at: usize, value: u8| {
+            let mut bytes = ns.clone();
+            bytes[at] = value;
+            bytes
+        };
+        assert_eq!(summed(Carrier { hop_limit: 254, ..carrier }, ns.clone()), Err(Error::HopLimit(254)));
+        assert_eq!(Message::parse(carrier, &with(30, 9)), Err(Error::Checksum));
+        assert_eq!(summed(carrier, with(1, 1)), Err(Error::Code(1)));
+        assert_eq!(summed(carrier, with(0, 137)), Err(Error::Type(137)));
+        assert_eq!(summed(carrier, with(25, 0)), Err(Error::ZeroOption));
+        assert_eq!(summed(carrier, with(25, 2)), Err(Error::Truncated));
+        assert_eq!(summed(carrier, with(26, 3)), Err(Error::LinkLayerAddress));
+        assert!(matches!(summed(carrier, with(8, 0xff)), Err(Error::MulticastTarget(_))));
+        let unspecified = Carrier { source: Ipv6Addr::UNSPECIFIED, ..carrier };
+        assert_eq!(summed(unspecified, ns.clone()), Err(Error::UnspecifiedWithAddress));
+        assert!(summed(unspecified, ns[..24].to_vec()).is_ok());
+        let unicast = Carrier { destination: addr("2001:db8::2"), ..unspecified };
+        assert_eq!(summed(unicast, ns[..24].to_vec()), Err(Error::UnspecifiedToUnicast));
+        let group = Carrier { source: addr("ff02::1"), ..carrier };
+        assert_eq!(summed(group, ns), Err(Error::MulticastSource(addr("ff02::1"))));
+
+        let (carrier, na) = captured(testing::ADVERTISEMENT);
+        let all = Carrier { destination: ipv6::ALL_NODES, ..carrier };
+        assert_eq!(summed(all, na), Err(Error::SolicitedMulticast));
+
+        let (carrier, rs) = captured(testing::ROUTER_SOLICITATION);
+        let unspecified = Carrier { source: Ipv6Addr::UNSPECIFIED, ..carrier };
+        assert_eq!(summed(unspecified, rs), Err(Error::UnspecifiedWithAddress));
+
+        let (carrier, ra) = captured(testing::ROUTER_ADVERTISEMENT);
+        let routable = Carrier { source: addr("2001:db8::1"), ..carrier };
+        assert_eq!(summed(routable, ra), Err(Error::RouterNotLinkLocal(addr("2001:db8::1"))));
+    }
+
+    fn mac() -> impl Strategy<Value = Option<Mac>> {
+        proptest::option::of(any::<[u8; 6]>().prop_map(|mut mac| {
+            mac[0] = mac[0] & 0xfe | 2;
+            Mac(mac)
+        }))
+    }
+
+    fn message() -> impl Strategy<Value = Message> {
+        let target = any::<[u8; 16]>().prop_map(|mut octets| {
+            octets[0] &= 0x7f;
+            Ipv6Addr::from(octets)
+        });
+        let prefix = (any::<[u8; 16]>(), any::<(u8, bool, bool, u32, u32)>()).prop_map(|(octets, f)| Prefix {
+            prefix: octets.into(),
+            prefix_len: f.0,
+            on_link: f.1,
+            autonomous: f.2,
+            valid_lifetime: f.3,
+            preferred_lifetime: f.4,
+        });
+        let fields = any::<(u8, bool, bool, u16, u32, u32)>();
+        let ra = (fields, mac(), any::<Option<u32>>(), proptest::option::of(prefix)).prop_map(
+            |(f, source_mac, mtu, prefix)| {
+                Message::RouterAdvertisement(RouterAdvertisement {
+                    hop_limit: f.0,
+                    managed: f.1,
+                    other_config: f.2,
+                    router_lifetime: f.3,
+                    reachable_time: f.4,
+                    retransmit_timer: f.5,
+                    source_mac,
+                    mtu,
+                    prefix,
+                })
+            },
+        );
+        prop_oneof![
+            mac().prop_map(|source_mac| Message::RouterSolicitation { source_mac }),
+            (target.clone(), mac())
+                .prop_map(|(target, source_mac)| Message::NeighbourSolicitation { target, source_mac }),
+            (any::<(bool, bool, bool)>(), target, mac()).prop_map(|(f, target, target_mac)| {
+                Message::NeighbourAdvertisement(NeighbourAdvertisement {
+                    router: f.0,
+                    solicited: f.1,
+                    overrides: f.2,
+                    target,
+                    target_mac,
+                })
+            }),
+            ra,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(message in message()) {
+            let carrier = Carrier { source: addr("fe80::1"), destination: addr("fe80::2"), hop_limit: 255 };
+            let mut out = vec![0xaa; message.len()];
+            message.emit(carrier.source, carrier.destination, &mut out).unwrap();
+            prop_assert_eq!(Message::parse(carrier, &out), Ok(message));
+        }
+
+        #[test]
+        fn any_bytes_are_message_or_error(kind in 133u8..=136, mut bytes in proptest::collection::vec(any::<u8>(), 4..120)) {
+            (bytes[0], bytes[1]) = (kind, 0);
+            for at in (9..bytes.len()).step_by(8) { bytes[at] %= 4; }
+            let carrier = Carrier { source: addr("fe80::1"), destination: addr("fe80::2"), hop_limit: 255 };
+            let _ = summed(carrier, bytes);
+        }
+    }
+}

@@ -62,3 +62,46 @@ impl Repr {
         [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, 0x50, self.flags, w0, w1, c0, c1, u0, u1]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ethernet, ipv4, testing};
+    use proptest::prelude::*;
+
+    #[test]
+    fn captured_syn() {
+        let segment = &testing::bytes(testing::TCP_SYN)[ethernet::LEN + ipv4::LEN..];
+        let (header, payload) = Repr::parse(segment).unwrap();
+        assert_eq!((header.destination_port, header.flags, header.window), (9, Repr::SYN, 64_240));
+        assert!(payload.is_empty(), "options are not payload");
+        for len in 0..segment.len() {
+            assert_eq!(Repr::parse(&segment[..len]), Err(Error::Truncated), "{len}");
+        }
+    }
+
+    #[test]
+    fn data_offset_below_the_header() {
+        let mut segment = testing::bytes(testing::TCP_SYN)[ethernet::LEN + ipv4::LEN..].to_vec();
+        segment[12] = 0x4f;
+        assert_eq!(Repr::parse(&segment), Err(Error::DataOffset(16)));
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(ports: (u16, u16), numbers: (u32, u32), rest: (u8, u16, u16, u16)) {
+            let header = Repr {
+                source_port: ports.0,
+                destination_port: ports.1,
+                sequence: numbers.0,
+                acknowledgement: numbers.1,
+                flags: rest.0,
+                window: rest.1,
+                checksum: rest.2,
+                urgent: rest.3,
+            };
+            let bytes = header.to_bytes();
+            prop_assert_eq!(Repr::parse(&bytes), Ok((header, &[][..])));
+        }
+    }
+}

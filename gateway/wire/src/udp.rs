@@ -83,3 +83,70 @@ impl Repr {
         [s0, s1, d0, d1, l0, l1, c0, c1]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ethernet, ipv4, ipv6, testing};
+    use proptest::prelude::*;
+
+    #[test]
+    fn captured_over_both_families() {
+        for (hex, ip_len) in [(testing::UDP_V4, ipv4::LEN), (testing::UDP_V6, ipv6::LEN)] {
+            let packet = &testing::bytes(hex)[ethernet::LEN..];
+            let (source, destination) = match ip_len {
+                ipv4::LEN => (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])),
+                _ => ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap()),
+            };
+            let (header, payload) = Repr::parse(&packet[ip_len..]).unwrap();
+            assert_eq!((header.destination_port, header.length, payload), (9, 11, &b"hi\n"[..]));
+            assert_eq!(header.verify(source, destination, payload), Ok(()));
+            assert_eq!(header.verify(source, destination, b"ho\n"), Err(Error::Checksum));
+            let made = Repr::for_payload((source, header.source_port), (destination, 9), payload);
+            assert_eq!(made, Some(header));
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let good = [0, 1, 0, 2, 0, 10, 0, 0, 0xaa, 0xbb];
+        assert!(Repr::parse(&good).is_ok());
+        for len in 0..good.len() {
+            assert!(Repr::parse(&good[..len]).is_err(), "{len}");
+        }
+        assert_eq!(Repr::parse(&good[..9]), Err(Error::Short { length: 10, available: 9 }));
+        assert_eq!(Repr::parse(&[0, 1, 0, 2, 0, 7, 0, 0]), Err(Error::Length(7)));
+    }
+
+    #[test]
+    fn no_checksum_is_for_ipv4_only() {
+        let header = Repr { source_port: 1, destination_port: 2, length: 8, checksum: 0 };
+        let (four, six) = (IpAddr::from([192, 0, 2, 1]), "2001:db8::1".parse().unwrap());
+        assert_eq!(header.verify(four, four, &[]), Ok(()));
+        assert_eq!(header.verify(six, six, &[]), Err(Error::NoChecksum));
+        let summed = Repr { checksum: 1, ..header };
+        assert_eq!(summed.verify(four, six, &[]), Err(Error::Checksum));
+    }
+
+    #[test]
+    fn what_cannot_be_sent() {
+        let (four, six) = (IpAddr::from([192, 0, 2, 1]), "2001:db8::1".parse().unwrap());
+        assert_eq!(Repr::for_payload((four, 1), (six, 2), &[]), None);
+        assert_eq!(Repr::for_payload((four, 1), (four, 2), &vec![0; 65_528]), None);
+        assert!(Repr::for_payload((four, 1), (four, 2), &vec![0; 65_527]).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(v4: bool, ports: (u16, u16), addrs: ([u8; 16], [u8; 16]),
+                      payload in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let addr = |a: [u8; 16]| if v4 { IpAddr::from([a[0], a[1], a[2], a[3]]) } else { IpAddr::from(a) };
+            let (source, destination) = (addr(addrs.0), addr(addrs.1));
+            let header = Repr::for_payload((source, ports.0), (destination, ports.1), &payload).unwrap();
+            prop_assert_ne!(header.checksum, 0);
+            let bytes = [&header.to_bytes()[..], &payload].concat();
+            prop_assert_eq!(Repr::parse(&bytes), Ok((header, &payload[..])));
+            prop_assert_eq!(header.verify(source, destination, &payload), Ok(()));
+        }
+    }
+}
