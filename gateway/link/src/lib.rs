@@ -17,6 +17,8 @@ mod region;
 #[doc(hidden)]
 pub mod ring;
 mod role;
+#[doc(hidden)]
+pub mod sequence;
 mod slot;
 
 pub use end::{Consumer, ControlEnd, DataplaneEnd, Peer, Producer};

@@ -58,6 +58,7 @@ impl RoleGuard {
         };
         let lock_path = lock_path(path, role);
         let fd = open_lock(&lock_path).map_err(|e| io_error("open", &lock_path, e))?;
+        share_with_owner(path, &fd).map_err(|e| io_error("set the owner of", &lock_path, e))?;
         for attempt in 0..ATTEMPTS {
             match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(guard(Some(fd))),
@@ -101,4 +102,15 @@ fn lock_path(path: &Path, role: Role) -> PathBuf {
 fn open_lock(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
+}
+
+/// Root may run one plane while the other is unprivileged: the lock file belongs to whom the link file belongs to, or the
+/// other plane could not ask.
+fn share_with_owner(path: &Path, lock: &OwnedFd) -> Result<(), Errno> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = rustix::fs::lstat(path)?;
+    let (user, group) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
+    rustix::fs::fchown(lock, Some(user), Some(group))
 }

@@ -1,5 +1,6 @@
 //! One SA's slot: the part of a security association that outlives both processes.
 
+use crate::sequence;
 use core::mem::{align_of, size_of};
 use core::sync::atomic::{AtomicU64, Ordering};
 use culvert_model::{ChildId, Direction, Spi};
@@ -91,17 +92,7 @@ impl SaSlot {
     /// Takes `count` consecutive sequence numbers and returns the first; `None` where fewer are left below the limit (or
     /// `count` is 0). RFC 4303 §3.3.3: the counter must not cycle.
     pub fn reserve(&self, count: u32) -> Option<u64> {
-        let count = u64::from(count);
-        if count == 0 {
-            return None;
-        }
-        // Relaxed: the numbers order nothing but themselves, and one atomic's modifications have one order.
-        self.sequence
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
-                last.checked_add(count).filter(|&next| next <= self.limit.load(Ordering::Relaxed))
-            })
-            .ok()
-            .and_then(|last| last.checked_add(1))
+        sequence::reserve(&self.sequence, &self.limit, count)
     }
 
     /// Last sequence number handed out; 0 before the first.
