@@ -7,7 +7,7 @@ mod traffic;
 mod wire;
 
 use clap::Args;
-use culvert_lab::{LabError, missing_tools};
+use culvert_lab::{Lab, LabError, missing_tools};
 use gateways::Gateways;
 use screen::{Sample, Screen};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -31,6 +31,9 @@ pub struct DemoArgs {
     /// End after so many seconds of traffic; without it the demo runs until Ctrl-C.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     duration: Option<u64>,
+    /// Only remove what demos and tests that were killed have left behind.
+    #[arg(long, conflicts_with = "duration")]
+    clean: bool,
 }
 
 /// How a demo can fail.
@@ -51,6 +54,11 @@ impl From<LabError> for Failure {
 
 /// Status 0 only if traffic passed and the wire showed nothing it must not show.
 pub fn run(args: &DemoArgs) -> ExitCode {
+    if args.clean {
+        let removed = Lab::sweep();
+        println!("{removed} leftovers of dead demos and tests removed");
+        return ExitCode::SUCCESS;
+    }
     let screen = Screen::new();
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {

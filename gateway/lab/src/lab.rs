@@ -23,13 +23,18 @@ impl Lab {
     /// Sweeps up after dead labs, then makes an empty one.
     pub fn new() -> Result<Self, LabError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        sweep_stale();
+        Self::sweep();
         let tag = format!("{PREFIX}{}{}", process::id(), letters(NEXT.fetch_add(1, Ordering::Relaxed)));
         let directory = Path::new(RUN).join(&tag);
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(LabError::file(&directory))?;
         // For looking at logs after a failure; the directory then stays until the next lab sweeps.
         let keep_files = std::env::var_os("CULVERT_LAB_KEEP").is_some();
         Ok(Self { tag, directory, namespaces: Mutex::default(), keep_files })
+    }
+
+    /// Removes what labs of dead processes left; returns how many namespaces and directories that were.
+    pub fn sweep() -> usize {
+        sweep_stale()
     }
 
     pub fn tag(&self) -> &str {

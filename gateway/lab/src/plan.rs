@@ -116,7 +116,7 @@ impl GatewayPlan {
     /// The configuration in Culvert's own language.
     pub fn culvert_toml(&self) -> String {
         let mut out = format!(
-            "[dataplane]\nworkers = {:?}\nmemory = \"plain\"\nidle = \"adaptive\"\n\n[metrics]\nlisten = {:?}\n",
+            "[dataplane]\nworkers = {:?}\nmemory = \"plain\"\nmemory_size = \"128M\"\nidle = \"adaptive\"\n\n[metrics]\nlisten = {:?}\n",
             self.workers, self.metrics
         );
         let into = &mut out;
@@ -156,7 +156,7 @@ impl Connection {
         let _ = writeln!(into, "local = {{ auth = \"psk\", id = {:?} }}", self.local_id);
         let _ = writeln!(into, "remote = {{ auth = \"psk\", id = {:?} }}", self.remote_id);
         optional(into, "dpd_delay", self.dpd_delay.as_deref());
-        optional(into, "rekey_time", self.rekey_time.as_deref());
+        rekey(into, self.rekey_time.as_deref());
         for child in &self.children {
             table(into, "connection.child");
             text(into, "name", &child.name);
@@ -164,7 +164,7 @@ impl Connection {
             list(into, "remote_ts", &child.remote_ts);
             list(into, "esp_proposals", &[&child.esp_proposals]);
             text(into, "start_action", child.start.word());
-            optional(into, "rekey_time", child.rekey_time.as_deref());
+            rekey(into, child.rekey_time.as_deref());
             optional(into, "dpd_action", child.dpd_action.map(Start::word));
             optional(into, "close_action", child.close_action.map(Start::word));
         }
@@ -198,6 +198,12 @@ fn table(into: &mut String, name: &str) {
 
 fn text(into: &mut String, key: &str, value: &str) {
     let _ = writeln!(into, "{key} = {value:?}");
+}
+
+/// Where a test sets the time, it is meant exactly.
+fn rekey(into: &mut String, time: Option<&str>) {
+    optional(into, "rekey_time", time);
+    optional(into, "rand_time", time.map(|_| "0s"));
 }
 
 fn optional(into: &mut String, key: &str, value: Option<&str>) {

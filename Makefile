@@ -1,0 +1,48 @@
+# What people do with Culvert. The one prerequisite is a Rust toolchain (with make, gcc, Python 3); `deps` gets the rest.
+SHELL := /bin/bash
+CARGO ?= cargo
+# Network namespaces need root.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Seconds the demo runs; empty: until Ctrl-C.
+DURATION ?=
+
+.PHONY: help build demo test lint deps clean-lab
+
+help:
+	@echo "make demo [DURATION=10]  two gateways and real traffic in network namespaces of this machine"
+	@echo "make build               the release programs, in $(TARGET)/release"
+	@echo "make test                every test; as root the end-to-end tests too"
+	@echo "make lint                formatting, lints, dependency law, builds without the C libraries"
+	@echo "make deps                install the Debian packages for all of it"
+	@echo "make clean-lab           remove what a killed demo or test left"
+
+deps:
+	@tests/deps.sh test
+
+build:
+	@tests/deps.sh build
+	$(CARGO) build --release --workspace --bins
+
+demo: build
+	@tests/deps.sh demo
+	$(SUDO) $(TARGET)/release/culvert demo $(if $(DURATION),--duration $(DURATION))
+
+test:
+	@tests/deps.sh test
+	tests/run.sh
+
+lint:
+	@tests/deps.sh build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) check --workspace --all-targets --no-default-features
+	python3 tests/dependency-law.py
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	  $(CARGO) deny --offline check licenses bans sources; \
+	else \
+	  echo "cargo-deny is not installed: licences and sources not checked"; \
+	fi
+
+clean-lab: build
+	$(SUDO) $(TARGET)/release/culvert demo --clean
