@@ -47,9 +47,9 @@ pub enum Punt<B> {
     /// UDP 500, or 4500 with the non-ESP marker. `offset`: where in the packet the IKE message starts.
     Ike { local: SocketAddr, remote: SocketAddr, offset: u16, packet: B },
     /// TTL or hop limit used up in transit.
-    TtlExceeded { port: PortId, packet: B },
+    TtlExceeded { port: PortId, origin: Origin, packet: B },
     /// Does not fit; the largest that does is `mtu`.
-    TooBig { port: PortId, mtu: u16, packet: B },
+    TooBig { port: PortId, origin: Origin, mtu: u16, packet: B },
     /// Ready to go out, as soon as the neighbour is known.
     Unresolved { port: PortId, next_hop: IpAddr, packet: B },
     /// A policy with `trap` saw a packet and has no SA. The packet itself was dropped and counted.

@@ -7,13 +7,24 @@
 
 mod aead;
 mod buffer;
+mod classify;
+mod counters;
+mod ecn;
 mod esn;
 mod fib;
+mod flow_cache;
+mod forward;
 mod housekeeping;
+mod inbound;
 mod io;
+mod outbound;
+mod packet;
+mod policy;
+mod reason;
 mod replay;
 #[cfg(feature = "rustcrypto")]
 mod rustcrypto;
+mod sa;
 mod shared;
 mod spd;
 pub mod testing;
@@ -22,11 +33,12 @@ mod worker;
 
 pub use aead::{Aead, CryptoJob, KeyError};
 pub use buffer::Buffer;
+pub use counters::Counters;
 pub use fib::{Fib, NextHop, SortedFib};
 pub use housekeeping::Housekeeping;
 pub use io::{BURST, Io, Origin, PortId, Punt, Tick};
 #[cfg(feature = "rustcrypto")]
 pub use rustcrypto::RustCrypto;
 pub use shared::Shared;
-pub use topology::{Interface, Route};
+pub use topology::{Interface, Neighbour, Route, TopologyError};
 pub use worker::Worker;

@@ -1,9 +1,111 @@
 //! What all threads of the data plane see.
 
 use crate::aead::Aead;
-use core::marker::PhantomData;
+use crate::io::{Origin, Tick};
+use crate::sa::{InboundSa, OutboundSa};
+use crate::spd::Spd;
+use crate::topology::{Interface, Route, Topology, TopologyError};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use culvert_link::Region;
+use culvert_model::{ChildId, SlotIndex, Spi};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// SPD, SAD, FIB and neighbours, published by pointer swap. One per process, in an `Arc`.
+///
+/// Readers take a [`Guard`] for one burst and never wait. Only [`crate::Housekeeping`] writes; it keeps what it replaced
+/// until no reader holds it, so that nothing is ever freed on a worker.
 pub struct Shared<A: Aead> {
-    cipher: PhantomData<fn() -> A>,
+    pub(crate) region: Region,
+    /// No packet moves before the first policies are in.
+    open: AtomicBool,
+    pub(crate) spd: ArcSwap<Numbered<Spd>>,
+    pub(crate) topology: ArcSwap<Topology>,
+    /// Inbound SAs by slot, which is the low bits of the SPIs we choose.
+    pub(crate) inbound: Box<[ArcSwapOption<InboundSa<A::Key>>]>,
+    /// Inbound SPIs that someone else chose (manual SAs).
+    pub(crate) foreign_spis: ArcSwap<HashMap<Spi, SlotIndex>>,
+    /// The SA that a child sends by.
+    pub(crate) outbound: Box<[ArcSwapOption<OutboundSa<A::Key>>]>,
+    /// When each child last raised an acquire, plus one.
+    acquired: Box<[AtomicU64]>,
+}
+
+/// A table with a number that no other published one has.
+pub(crate) struct Numbered<T> {
+    pub number: u64,
+    pub table: T,
+}
+
+/// The tables of one burst.
+pub(crate) struct View {
+    pub now: Tick,
+    pub spd: Guard<Arc<Numbered<Spd>>>,
+    pub topology: Guard<Arc<Topology>>,
+}
+
+impl<A: Aead> Shared<A> {
+    pub fn new(region: Region, interfaces: Vec<Interface>, routes: &[Route]) -> Result<Arc<Self>, TopologyError> {
+        let slots = usize::try_from(region.slots()).map_err(|_| TopologyError::Link("so many slots"))?;
+        Ok(Arc::new(Self {
+            region,
+            open: AtomicBool::new(false),
+            spd: ArcSwap::from_pointee(Numbered { number: 1, table: Spd::default() }),
+            topology: ArcSwap::from_pointee(Topology::new(interfaces, routes)?),
+            inbound: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
+            foreign_spis: ArcSwap::default(),
+            outbound: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
+            acquired: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+        }))
+    }
+
+    /// Have policies been stated? Until then packets are dropped, and ports had better stay closed.
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// After the SPD was published; pairs with the load of [`Self::is_open`].
+    pub(crate) fn open(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn view(&self, now: Tick) -> View {
+        View { now, spd: self.spd.load(), topology: self.topology.load() }
+    }
+
+    /// The inbound SA of an SPI: in the slot its low bits name, else in the table of SPIs chosen elsewhere.
+    pub(crate) fn inbound_by_spi(&self, spi: Spi) -> Option<Guard<Option<Arc<InboundSa<A::Key>>>>> {
+        let fits = |slot: SlotIndex| {
+            let found = self.inbound.get(slot.0 as usize)?.load();
+            found.as_ref().is_some_and(|sa| sa.hot.spi == spi.to_be_bytes()).then_some(found)
+        };
+        fits(self.region.slot_for_spi(spi)).or_else(|| {
+            let foreign = self.foreign_spis.load();
+            if foreign.is_empty() { None } else { fits(*foreign.get(&spi)?) }
+        })
+    }
+
+    pub(crate) fn outbound_of(&self, child: ChildId) -> Option<Guard<Option<Arc<OutboundSa<A::Key>>>>> {
+        let found = self.outbound.get(child.0 as usize)?.load();
+        found.is_some().then_some(found)
+    }
+
+    /// `true` once a second for each child.
+    pub(crate) fn may_acquire(&self, now: Tick, child: ChildId) -> bool {
+        self.acquired.get(child.0 as usize).is_some_and(|last| once_a_second(last, now))
+    }
+}
+
+/// Has a second passed since this last said yes? Exactly one thread gets the yes.
+pub(crate) fn once_a_second(last: &AtomicU64, now: Tick) -> bool {
+    const SECOND: Tick = 1_000_000_000;
+    let before = last.load(Ordering::Relaxed);
+    let due = before == 0 || now.saturating_add(1).saturating_sub(before) >= SECOND;
+    due && last.compare_exchange(before, now.saturating_add(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+}
+
+/// Packets the box makes are not forwarded: their TTL is as it should be.
+pub(crate) const fn is_forwarded(origin: Origin) -> bool {
+    !matches!(origin, Origin::Own)
 }

@@ -1,8 +1,12 @@
-//! Interfaces and routes, as the daemon gives them.
+//! Interfaces, routes and neighbours: where a packet can come from and go to.
 
+use crate::fib::{Fib, NextHop, SortedFib};
 use crate::io::PortId;
+use core::sync::atomic::{AtomicU64, Ordering};
+use culvert_wire::Mac;
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// One port with the addresses of the box on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +15,8 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// Largest IP packet, octets.
     pub mtu: u16,
-    /// Each address with the length of its connected prefix.
+    /// Each address with the length of its connected prefix. A link-local IPv6 address is added to an interface that
+    /// has none (RFC 4291 §2.8).
     pub addresses: Vec<IpNet>,
 }
 
@@ -23,4 +28,298 @@ pub struct Route {
     pub via: Option<IpAddr>,
     /// `None`: the port whose connected prefix holds `via`.
     pub port: Option<PortId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopologyError {
+    #[error("two interfaces have port {0:?}")]
+    DuplicatePort(PortId),
+    #[error("route to {0}: no interface has port {1:?}")]
+    NoSuchPort(IpNet, PortId),
+    #[error("route to {0}: the next hop {1} is in no connected network")]
+    Unreachable(IpNet, IpAddr),
+    #[error("route to {0}: the next hop {1} is of the other address family")]
+    MixedFamilies(IpNet, IpAddr),
+    #[error("route to {0} names neither a next hop nor an interface")]
+    Nowhere(IpNet),
+    #[error("the link has no room for {0}")]
+    Link(&'static str),
+}
+
+/// A resolved neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Neighbour {
+    pub port: PortId,
+    pub addr: IpAddr,
+    pub mac: Mac,
+}
+
+/// Everything forwarding looks at, as one value that is replaced whole.
+#[derive(Clone)]
+pub(crate) struct Topology {
+    /// Differs between any two published values; caches are good for one generation.
+    generation: u32,
+    fixed: Arc<Fixed>,
+    neighbours: Vec<Neighbour>,
+}
+
+struct Fixed {
+    /// By port.
+    interfaces: Vec<Option<Interface>>,
+    own_v4: Vec<Ipv4Addr>,
+    own_v6: Vec<Ipv6Addr>,
+    broadcasts: Vec<Ipv4Addr>,
+    fib: Box<dyn Fib>,
+}
+
+/// The way out for one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hop {
+    pub port: PortId,
+    pub next_hop: IpAddr,
+    pub source_mac: Mac,
+    /// `None`: not resolved yet.
+    pub mac: Option<Mac>,
+    pub mtu: u16,
+}
+
+impl Topology {
+    pub fn new(mut interfaces: Vec<Interface>, routes: &[Route]) -> Result<Self, TopologyError> {
+        for interface in &mut interfaces {
+            add_link_local(interface);
+        }
+        let fib = SortedFib::new(all_routes(&interfaces, routes)?);
+        let addresses = || interfaces.iter().flat_map(|i| &i.addresses);
+        let mut own_v4: Vec<_> = addresses().filter_map(|net| v4(net.addr())).collect();
+        let mut own_v6: Vec<_> = addresses().filter_map(|net| v6(net.addr())).collect();
+        own_v4.sort_unstable();
+        own_v6.sort_unstable();
+        // RFC 3021: a /31 has no broadcast address; a /32 is the host itself.
+        let broadcasts = addresses().filter(|net| net.prefix_len() < 31).filter_map(|net| v4(net.broadcast()));
+        let mut broadcasts: Vec<_> = broadcasts.collect();
+        broadcasts.sort_unstable();
+        let mut by_port: Vec<Option<Interface>> = Vec::new();
+        for interface in interfaces {
+            let port = interface.port;
+            let index = usize::from(port.0);
+            by_port.resize(by_port.len().max(index + 1), None);
+            match by_port.get_mut(index) {
+                Some(place @ None) => *place = Some(interface),
+                _ => return Err(TopologyError::DuplicatePort(port)),
+            }
+        }
+        let fixed = Fixed { interfaces: by_port, own_v4, own_v6, broadcasts, fib: Box::new(fib) };
+        Ok(Self { generation: 1, fixed: Arc::new(fixed), neighbours: Vec::new() })
+    }
+
+    /// The same with other neighbours, of a new generation.
+    pub fn with_neighbours(&self, mut neighbours: Vec<Neighbour>) -> Self {
+        neighbours.sort_unstable();
+        Self { generation: self.generation.wrapping_add(1).max(1), fixed: self.fixed.clone(), neighbours }
+    }
+
+    pub fn interface(&self, port: PortId) -> Option<&Interface> {
+        self.fixed.interfaces.get(usize::from(port.0))?.as_ref()
+    }
+
+    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.fixed.interfaces.iter().flatten()
+    }
+
+    pub fn is_own(&self, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(addr) => self.fixed.own_v4.binary_search(&addr).is_ok(),
+            IpAddr::V6(addr) => self.fixed.own_v6.binary_search(&addr).is_ok(),
+        }
+    }
+
+    /// The broadcast address of a connected network.
+    pub fn is_broadcast(&self, addr: Ipv4Addr) -> bool {
+        self.fixed.broadcasts.binary_search(&addr).is_ok()
+    }
+
+    /// The way to `destination`; `None` without a route.
+    pub fn hop(&self, destination: IpAddr) -> Option<Hop> {
+        let route = self.fixed.fib.lookup(destination)?;
+        let next_hop = route.gateway.unwrap_or(destination);
+        self.hop_by(route.port, next_hop, self.neighbour(route.port, next_hop))
+    }
+
+    /// The way to a neighbour on `port`.
+    pub fn hop_on(&self, port: PortId, next_hop: IpAddr) -> Option<Hop> {
+        self.hop_by(port, next_hop, self.neighbour(port, next_hop))
+    }
+
+    /// As [`Self::hop`], remembering a resolved way in `cache` for as long as this value is the published one.
+    pub fn hop_cached(&self, destination: IpAddr, cache: &AtomicU64) -> Option<Hop> {
+        // Relaxed: generation and index are one word, and the index is looked up in this very generation.
+        let cached = cache.load(Ordering::Relaxed);
+        if cached >> 32 == u64::from(self.generation) {
+            let neighbour = self.neighbours.get(cached as u32 as usize);
+            if let Some(n) = neighbour {
+                return self.hop_by(n.port, n.addr, Some(n.mac));
+            }
+        }
+        let hop = self.hop(destination)?;
+        let place = self.neighbours.binary_search_by_key(&(hop.port, hop.next_hop), |n| (n.port, n.addr));
+        if let Ok(index) = place.map(|at| at as u64) {
+            cache.store(u64::from(self.generation) << 32 | index, Ordering::Relaxed);
+        }
+        Some(hop)
+    }
+
+    fn hop_by(&self, port: PortId, next_hop: IpAddr, mac: Option<Mac>) -> Option<Hop> {
+        let interface = self.interface(port)?;
+        Some(Hop { port, next_hop, source_mac: Mac(interface.mac), mac, mtu: interface.mtu })
+    }
+
+    fn neighbour(&self, port: PortId, addr: IpAddr) -> Option<Mac> {
+        let at = self.neighbours.binary_search_by_key(&(port, addr), |n| (n.port, n.addr)).ok()?;
+        self.neighbours.get(at).map(|n| n.mac)
+    }
+}
+
+/// Static routes, then connected ones, which win over a static route to the same prefix.
+fn all_routes(interfaces: &[Interface], routes: &[Route]) -> Result<Vec<(IpNet, NextHop)>, TopologyError> {
+    let mut all = Vec::new();
+    for route in routes {
+        all.push((route.destination, static_route(interfaces, route)?));
+    }
+    for interface in interfaces {
+        let hop = NextHop { port: interface.port, gateway: None };
+        // Link-local prefixes are on every port and never routed (RFC 4291 §2.5.6).
+        let routed = interface.addresses.iter().filter(|net| !is_link_local(net.addr()));
+        all.extend(routed.map(|net| (net.trunc(), hop)));
+    }
+    Ok(all)
+}
+
+fn static_route(interfaces: &[Interface], route: &Route) -> Result<NextHop, TopologyError> {
+    let destination = route.destination;
+    if let Some(port) = route.port.filter(|port| interfaces.iter().all(|i| i.port != *port)) {
+        return Err(TopologyError::NoSuchPort(destination, port));
+    }
+    let Some(via) = route.via else {
+        let port = route.port.ok_or(TopologyError::Nowhere(destination))?;
+        return Ok(NextHop { port, gateway: None });
+    };
+    if via.is_ipv4() != destination.addr().is_ipv4() {
+        return Err(TopologyError::MixedFamilies(destination, via));
+    }
+    let holds = |i: &&Interface| i.addresses.iter().any(|net| net.contains(&via) && !is_link_local(via));
+    let port = route.port.or_else(|| interfaces.iter().find(holds).map(|i| i.port));
+    let port = port.ok_or(TopologyError::Unreachable(destination, via))?;
+    Ok(NextHop { port, gateway: Some(via) })
+}
+
+fn add_link_local(interface: &mut Interface) {
+    if interface.addresses.iter().any(|net| net.addr().is_ipv6() && is_link_local(net.addr())) {
+        return;
+    }
+    let [a, b, c, d, e, f] = interface.mac;
+    // RFC 4291 Appendix A: modified EUI-64.
+    let id = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+    let addr = Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(id));
+    interface.addresses.extend(IpNet::new(addr.into(), 64));
+}
+
+pub(crate) fn is_link_local(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => addr.is_link_local(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local(),
+    }
+}
+
+fn v4(addr: IpAddr) -> Option<Ipv4Addr> {
+    match addr {
+        IpAddr::V4(addr) => Some(addr),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn v6(addr: IpAddr) -> Option<Ipv6Addr> {
+    match addr {
+        IpAddr::V6(addr) => Some(addr),
+        IpAddr::V4(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(port: u16, addresses: &[&str]) -> Interface {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        Interface { port: PortId(port), mac: [2, 0, 0, 0, 0, port as u8], mtu: 1500, addresses }
+    }
+
+    fn route(destination: &str, via: Option<&str>, port: Option<u16>) -> Route {
+        let via = via.map(|text| text.parse().unwrap());
+        Route { destination: destination.parse().unwrap(), via, port: port.map(PortId) }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn topology() -> Topology {
+        let interfaces = vec![interface(0, &["192.0.2.1/24", "2001:db8::1/64"]), interface(1, &["10.1.0.1/16"])];
+        Topology::new(interfaces, &[route("0.0.0.0/0", Some("192.0.2.254"), None)]).unwrap()
+    }
+
+    #[test]
+    fn connected_and_static_routes() {
+        let t = topology();
+        let hop = t.hop(ip("10.1.2.3")).unwrap();
+        assert_eq!((hop.port, hop.next_hop, hop.mac), (PortId(1), ip("10.1.2.3"), None));
+        let hop = t.hop(ip("8.8.8.8")).unwrap();
+        assert_eq!((hop.port, hop.next_hop), (PortId(0), ip("192.0.2.254")));
+        assert_eq!(t.hop(ip("2001:db8:1::1")), None);
+        assert_eq!(t.hop(ip("fe80::1")), None);
+    }
+
+    #[test]
+    fn own_addresses_and_broadcasts() {
+        let t = topology();
+        assert!(t.is_own(ip("10.1.0.1")) && t.is_own(ip("2001:db8::1")) && t.is_own(ip("fe80::ff:fe00:1")));
+        assert!(!t.is_own(ip("10.1.0.2")));
+        assert!(t.is_broadcast("10.1.255.255".parse().unwrap()) && t.is_broadcast("192.0.2.255".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_cached_hop_lasts_one_generation() {
+        let cache = AtomicU64::new(0);
+        let gateway = ip("192.0.2.254");
+        let neighbour = |last| Neighbour { port: PortId(0), addr: gateway, mac: Mac([2, 0, 0, 0, 0, last]) };
+        let old = topology();
+        assert_eq!(old.hop_cached(ip("8.8.8.8"), &cache).unwrap().mac, None);
+        assert_eq!(cache.load(Ordering::Relaxed), 0);
+        let new = old.with_neighbours(vec![neighbour(9)]);
+        for _ in 0..2 {
+            assert_eq!(new.hop_cached(ip("8.8.8.8"), &cache).unwrap().mac, Some(Mac([2, 0, 0, 0, 0, 9])));
+        }
+        let other = Neighbour { port: PortId(0), addr: ip("192.0.2.7"), mac: Mac([4; 6]) };
+        let newer = new.with_neighbours(vec![neighbour(10), other]);
+        for _ in 0..2 {
+            let hop = newer.hop_cached(ip("8.8.8.8"), &cache).unwrap();
+            assert_eq!((hop.mac, hop.next_hop), (Some(Mac([2, 0, 0, 0, 0, 10])), gateway));
+        }
+        assert_eq!(newer.hop(ip("8.8.8.8")), newer.hop_cached(ip("8.8.8.8"), &cache));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let one = || vec![interface(0, &["192.0.2.1/24"])];
+        let error = |routes: &[Route]| Topology::new(one(), routes).err();
+        let far = route("10.0.0.0/8", Some("198.51.100.1"), None);
+        assert_eq!(error(&[far]), Some(TopologyError::Unreachable(far.destination, ip("198.51.100.1"))));
+        let mixed = route("::/0", Some("192.0.2.2"), None);
+        assert_eq!(error(&[mixed]), Some(TopologyError::MixedFamilies(mixed.destination, ip("192.0.2.2"))));
+        let port = route("10.0.0.0/8", None, Some(7));
+        assert_eq!(error(&[port]), Some(TopologyError::NoSuchPort(port.destination, PortId(7))));
+        let nowhere = route("10.0.0.0/8", None, None);
+        assert_eq!(error(&[nowhere]), Some(TopologyError::Nowhere(nowhere.destination)));
+        let twice = Topology::new(vec![interface(1, &[]), interface(1, &[])], &[]).err();
+        assert_eq!(twice, Some(TopologyError::DuplicatePort(PortId(1))));
+    }
 }

@@ -53,6 +53,7 @@ declare! {
         BadPadding = "bad_padding", "Padding wrong after decryption (RFC 4303 §2.4).";
         DummyPacket = "dummy_packet", "Dummy packet, next header 59; absorbed (RFC 4303 §2.6).";
         BadInnerHeader = "bad_inner_header", "What was inside the tunnel is no IP packet.";
+        CongestionMarked = "congestion_marked", "Congestion mark on the outside, inside a flow that would not see it (RFC 6040 §4.2).";
         SelectorMismatch = "selector_mismatch", "Inner packet does not fit the selectors of the SA it came by (RFC 4301 §5.2).";
 
         NoRoute = "no_route", "No route to the destination.";

@@ -1,0 +1,206 @@
+//! The first stage: what came in on a port, and for whom is it?
+
+use crate::aead::Aead;
+use crate::buffer::Buffer;
+use crate::io::{Io, Origin, PortId, Punt};
+use crate::packet::{Arrived, Destination, Head, Transit};
+use crate::reason;
+use crate::shared::View;
+use crate::topology::Interface;
+use crate::worker::{Batch, Worker};
+use culvert_model::Spi;
+use culvert_telemetry::DropReason;
+use culvert_wire::ipv4::ChecksumMode;
+use culvert_wire::nat_traversal::{self, IKE_PORT, NAT_TRAVERSAL_PORT, NON_ESP_MARKER, Payload};
+use culvert_wire::{EtherType, Fragmentation, Mac, esp, ethernet, protocol, udp, vlan};
+use std::net::SocketAddr;
+
+/// Where a frame's packet starts, and to whom the frame was sent.
+struct Link {
+    len: usize,
+    ether_type: EtherType,
+    to_group: bool,
+}
+
+/// What a frame is.
+enum Class {
+    /// ARP or neighbour discovery.
+    Neighbour,
+    Transit(Head),
+    Host(Head),
+    Ike {
+        head: Head,
+        local: u16,
+        remote: u16,
+        offset: u16,
+    },
+    Esp {
+        head: Head,
+        header: esp::Repr,
+        spi: Spi,
+        offset: u16,
+        ports: Option<(u16, u16)>,
+    },
+}
+
+impl<A: Aead> Worker<A> {
+    pub(crate) fn classify<B: Buffer>(
+        &mut self,
+        view: &View,
+        port: PortId,
+        frames: &mut Batch<B>,
+        io: &mut impl Io<B>,
+    ) -> (Batch<Arrived<B>>, Batch<Transit<B>>) {
+        let (mut arrived, mut transit) = (Batch::new(), Batch::new());
+        let Some(interface) = view.topology.interface(port) else {
+            self.counters.drops(DropReason::InterfaceDown, frames.len() as u64);
+            frames.clear();
+            return (arrived, transit);
+        };
+        for mut frame in frames.drain(..) {
+            let (link, class) = match classify_one(view, interface, &frame) {
+                Ok(found) => found,
+                Err(reason) => {
+                    self.counters.drop(reason);
+                    continue;
+                }
+            };
+            let Some(head) = class.head() else {
+                self.punt(io, Punt::Neighbour { port, frame });
+                continue;
+            };
+            let padding = frame.data().len().saturating_sub(link.len + head.len);
+            // Cannot fail: the header was read from these octets.
+            if !frame.trim_front(link.len) || !frame.trim_back(padding) {
+                self.counters.drop(DropReason::Truncated);
+                continue;
+            }
+            let packet = frame;
+            match class {
+                Class::Neighbour => {}
+                Class::Transit(head) => transit.push(Transit { packet, origin: Origin::Clear, port, head }),
+                Class::Host(_) => self.punt(io, Punt::Host { port, origin: Origin::Clear, packet }),
+                Class::Ike { head, local, remote, offset } => {
+                    let local = SocketAddr::new(head.flow.destination, local);
+                    let remote = SocketAddr::new(head.flow.source, remote);
+                    self.punt(io, Punt::Ike { local, remote, offset, packet });
+                }
+                Class::Esp { head, header, spi, offset, ports } => {
+                    let (local, remote) = (head.flow.destination, head.flow.source);
+                    let low = header.sequence;
+                    arrived.push(Arrived { packet, port, offset, spi, low, tos: head.tos, local, remote, ports });
+                }
+            }
+        }
+        (arrived, transit)
+    }
+}
+
+impl Class {
+    fn head(&self) -> Option<&Head> {
+        match self {
+            Self::Neighbour => None,
+            Self::Transit(head) | Self::Host(head) | Self::Ike { head, .. } | Self::Esp { head, .. } => Some(head),
+        }
+    }
+}
+
+fn classify_one<B: Buffer>(view: &View, interface: &Interface, frame: &B) -> Result<(Link, Class), DropReason> {
+    let (link, packet) = link_layer(interface, frame.data())?;
+    match link.ether_type {
+        EtherType::ARP => return Ok((link, Class::Neighbour)),
+        EtherType::IPV4 | EtherType::IPV6 => {}
+        _ => return Err(DropReason::BadEthertype),
+    }
+    let checksum = match frame.rx_checksum_ok() {
+        Some(true) => ChecksumMode::Trusted,
+        Some(false) if link.ether_type == EtherType::IPV4 => return Err(DropReason::Ipv4Checksum),
+        _ => ChecksumMode::Verify,
+    };
+    let head = Head::parse(packet, checksum)?;
+    if head.is_v6() != (link.ether_type == EtherType::IPV6) {
+        return Err(if head.is_v6() { DropReason::Ipv4Header } else { DropReason::Ipv6Header });
+    }
+    let class = match head.destination(&view.topology)? {
+        Destination::Group if is_neighbour_discovery(&head) => Class::Neighbour,
+        Destination::Group => return Err(DropReason::Multicast),
+        // RFC 1812 §5.3.4: what came as a link-layer broadcast is never forwarded; nothing here answers it either.
+        _ if link.to_group => return Err(DropReason::Multicast),
+        Destination::Own => own(view, packet, head)?,
+        Destination::Elsewhere => Class::Transit(head),
+    };
+    Ok((link, class))
+}
+
+fn link_layer<'a>(interface: &Interface, frame: &'a [u8]) -> Result<(Link, &'a [u8]), DropReason> {
+    let (header, payload) = ethernet::Repr::parse(frame).map_err(reason::of_ethernet)?;
+    let to_group = header.destination.is_multicast();
+    if !to_group && header.destination != Mac(interface.mac) {
+        return Err(DropReason::NotOurMac);
+    }
+    if header.ether_type != EtherType::VLAN {
+        return Ok((Link { len: ethernet::LEN, ether_type: header.ether_type, to_group }, payload));
+    }
+    let (tag, payload) = vlan::Repr::parse(payload).map_err(reason::of_vlan)?;
+    // Identifier 0 only carries a priority (IEEE 802.1Q §6.9).
+    if tag.id != 0 {
+        return Err(DropReason::UnknownVlan);
+    }
+    Ok((Link { len: ethernet::LEN + vlan::LEN, ether_type: tag.ether_type, to_group }, payload))
+}
+
+/// A packet to one of our addresses.
+fn own(view: &View, packet: &[u8], head: Head) -> Result<Class, DropReason> {
+    let upper = packet.get(usize::from(head.upper)..head.len).ok_or(DropReason::Truncated)?;
+    if head.fragmentation != Fragmentation::Whole {
+        return Err(DropReason::FragmentOuter);
+    }
+    match (head.flow.protocol, head.flow.destination_port) {
+        (protocol::ESP, _) => esp_class(head, upper, head.upper, None),
+        (protocol::UDP, Some(IKE_PORT)) => {
+            let (header, _) = udp::Repr::parse(upper).map_err(|_| DropReason::UdpMalformed)?;
+            let offset = head.upper.saturating_add(udp::LEN as u16);
+            Ok(Class::Ike { head, local: IKE_PORT, remote: header.source_port, offset })
+        }
+        (protocol::UDP, Some(NAT_TRAVERSAL_PORT)) => nat_traversal_class(head, upper),
+        _ if is_neighbour_discovery(&head) => Ok(Class::Neighbour),
+        _ => {
+            view.spd.table.admits_to_box(&head.flow, false)?;
+            Ok(Class::Host(head))
+        }
+    }
+}
+
+/// RFC 3948 §2: ESP, IKE behind its marker, or a keepalive.
+fn nat_traversal_class(head: Head, upper: &[u8]) -> Result<Class, DropReason> {
+    let (header, payload) = udp::Repr::parse(upper).map_err(|_| DropReason::UdpMalformed)?;
+    let offset = head.upper.saturating_add(udp::LEN as u16);
+    match nat_traversal::classify(payload) {
+        Payload::Keepalive => Err(DropReason::NatKeepalive),
+        Payload::Runt => Err(DropReason::UdpMalformed),
+        Payload::Ike(_) => {
+            let offset = offset.saturating_add(NON_ESP_MARKER.len() as u16);
+            Ok(Class::Ike { head, local: NAT_TRAVERSAL_PORT, remote: header.source_port, offset })
+        }
+        Payload::Esp(payload) => {
+            // What follows the UDP length is no part of the packet.
+            let len = usize::from(offset) + payload.len();
+            esp_class(Head { len, ..head }, payload, offset, Some((NAT_TRAVERSAL_PORT, header.source_port)))
+        }
+    }
+}
+
+fn esp_class(head: Head, upper: &[u8], offset: u16, ports: Option<(u16, u16)>) -> Result<Class, DropReason> {
+    let (header, _) = esp::Repr::parse(upper).map_err(|error| match error {
+        esp::Error::Truncated => DropReason::EspTruncated,
+        esp::Error::ReservedSpi(_) => DropReason::UnknownSpi,
+    })?;
+    let spi = Spi::new(header.spi).map_err(|_| DropReason::UnknownSpi)?;
+    Ok(Class::Esp { head, header, spi, offset, ports })
+}
+
+/// Router and neighbour solicitation and advertisement, redirect (RFC 4861 §4).
+fn is_neighbour_discovery(head: &Head) -> bool {
+    let kind = head.flow.source_port.map(|port| port >> 8);
+    head.flow.protocol == protocol::ICMPV6 && matches!(kind, Some(133..=137))
+}

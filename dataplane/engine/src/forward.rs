@@ -1,0 +1,70 @@
+//! The last stages: route, neighbour, Ethernet header.
+
+use crate::aead::Aead;
+use crate::buffer::Buffer;
+use crate::io::{Io, Punt};
+use crate::packet::{Leaving, Transit};
+use crate::shared::View;
+use crate::worker::{Batch, Worker};
+use culvert_telemetry::DropReason;
+use culvert_wire::{EtherType, ethernet};
+
+impl<A: Aead> Worker<A> {
+    /// Finds the way of packets that leave in clear.
+    pub(crate) fn route<B: Buffer>(
+        &mut self,
+        view: &View,
+        packets: Batch<Transit<B>>,
+        leaving: &mut Batch<Leaving<B>>,
+        io: &mut impl Io<B>,
+    ) {
+        // Neighbours in a burst are often neighbours in a stream.
+        let mut last = None;
+        for transit in packets {
+            let Some(transit) = self.hop_taken(transit, io) else { continue };
+            let destination = transit.head.flow.destination;
+            let hop = match last {
+                Some((known, hop)) if known == destination => hop,
+                _ => view.topology.hop(destination),
+            };
+            last = Some((destination, hop));
+            match hop {
+                None => self.counters.drop(DropReason::NoRoute),
+                Some(hop) if transit.packet.data().len() <= usize::from(hop.mtu) => {
+                    leaving.push(Leaving { packet: transit.packet, hop });
+                }
+                Some(hop) if transit.head.dont_fragment => self.too_big(transit, usize::from(hop.mtu), io),
+                Some(_) => self.counters.drop(DropReason::TooBig),
+            }
+        }
+    }
+
+    /// The sender may be told (RFC 1191 §4, RFC 4443 §3.2).
+    pub(crate) fn too_big<B>(&mut self, transit: Transit<B>, mtu: usize, io: &mut impl Io<B>) {
+        let Transit { packet, origin, port, .. } = transit;
+        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+        self.punt(io, Punt::TooBig { port, origin, mtu, packet });
+    }
+
+    pub(crate) fn transmit<B: Buffer>(&mut self, packets: Batch<Leaving<B>>, io: &mut impl Io<B>) {
+        for Leaving { mut packet, hop } in packets {
+            let Some(destination) = hop.mac else {
+                self.punt(io, Punt::Unresolved { port: hop.port, next_hop: hop.next_hop, packet });
+                continue;
+            };
+            // By the packet, not the next hop: an IPv4 packet may go by an IPv6 neighbour.
+            let ether_type = match packet.data().first().map(|octet| octet >> 4) {
+                Some(6) => EtherType::IPV6,
+                _ => EtherType::IPV4,
+            };
+            let header = ethernet::Repr { destination, source: hop.source_mac, ether_type };
+            match packet.prepend(ethernet::LEN) {
+                Some(room) => {
+                    room.copy_from_slice(&header.to_bytes());
+                    io.transmit(hop.port, packet);
+                }
+                None => self.counters.drop(DropReason::NoHeadroom),
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What the stages know of a packet, and the checks every IP packet passes, from a port or out of a tunnel.
+
+use crate::io::{Origin, PortId};
+use crate::reason;
+use crate::topology::{Hop, Topology, is_link_local};
+use culvert_model::{Flow, Spi};
+use culvert_telemetry::DropReason;
+use culvert_wire::ipv4::ChecksumMode;
+use culvert_wire::{self as wire, Fragmentation, ipv4, ipv6};
+use std::net::{IpAddr, SocketAddr};
+
+/// A packet in clear on its way through the box; `packet` starts at the IP header.
+pub(crate) struct Transit<B> {
+    pub packet: B,
+    pub origin: Origin,
+    /// Where it, or the tunnel packet around it, came in.
+    pub port: PortId,
+    pub head: Head,
+}
+
+/// An ESP packet to the box; `packet` starts at the outer IP header.
+pub(crate) struct Arrived<B> {
+    pub packet: B,
+    pub port: PortId,
+    /// Of the ESP header in the packet.
+    pub offset: u16,
+    pub spi: Spi,
+    /// Low half of the sequence number.
+    pub low: u32,
+    pub tos: u8,
+    pub local: IpAddr,
+    pub remote: IpAddr,
+    /// Local and remote UDP port.
+    pub ports: Option<(u16, u16)>,
+}
+
+/// An ESP packet whose SA is known.
+pub(crate) struct Opening<B> {
+    pub packet: B,
+    pub port: PortId,
+    pub offset: u16,
+    pub tos: u8,
+    /// Which SA of the burst.
+    pub group: usize,
+    pub sequence: u64,
+    /// Where it came from, if not from the SA's peer address.
+    pub moved: Option<SocketAddr>,
+    /// The ICV was right.
+    pub authentic: bool,
+}
+
+/// A packet to be sealed.
+pub(crate) struct Sealing<B> {
+    pub packet: B,
+    pub head: Head,
+    /// Which SA of the burst.
+    pub group: usize,
+    pub sequence: u64,
+    pub inner_len: usize,
+    pub sealed: bool,
+}
+
+/// A packet that knows its way.
+pub(crate) struct Leaving<B> {
+    pub packet: B,
+    pub hop: Hop,
+}
+
+/// What was read of an IP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub flow: Flow,
+    pub fragmentation: Fragmentation,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// IPv6 may never be fragmented on its way.
+    pub dont_fragment: bool,
+    pub options: bool,
+    /// Of the upper-layer header.
+    pub upper: u16,
+    /// Header included.
+    pub len: usize,
+}
+
+impl Head {
+    /// In RFC 1812 §5.2.2 order; the packet may be followed by padding.
+    pub fn parse(packet: &[u8], checksum: ChecksumMode) -> Result<Self, DropReason> {
+        match packet.first().map(|octet| octet >> 4) {
+            Some(4) => {
+                let (header, payload) = ipv4::Header::parse(packet, checksum).map_err(reason::of_ipv4)?;
+                let flow = wire::Flow::of_ipv4(&header, payload).map_err(reason::of_flow)?;
+                Ok(Self {
+                    flow: model_flow(&flow),
+                    fragmentation: flow.fragmentation,
+                    tos: header.tos(),
+                    dont_fragment: header.dont_fragment(),
+                    options: !header.options().is_empty(),
+                    upper: header.header_len() as u16,
+                    len: usize::from(header.total_len()),
+                })
+            }
+            Some(6) => {
+                let (header, payload) = ipv6::Header::parse(packet).map_err(reason::of_ipv6)?;
+                let upper = header.upper(payload).map_err(reason::of_ipv6)?;
+                let flow = wire::Flow::of_ipv6(&header, &upper).map_err(reason::of_flow)?;
+                Ok(Self {
+                    flow: model_flow(&flow),
+                    fragmentation: flow.fragmentation,
+                    tos: header.traffic_class(),
+                    dont_fragment: true,
+                    options: false,
+                    upper: u16::try_from(upper.offset).map_err(|_| DropReason::Ipv6Extensions)?,
+                    len: ipv6::LEN + payload.len(),
+                })
+            }
+            Some(_) => Err(DropReason::BadEthertype),
+            None => Err(DropReason::Truncated),
+        }
+    }
+
+    pub fn is_v6(&self) -> bool {
+        self.flow.source.is_ipv6()
+    }
+
+    /// Shows no ports because it is not the first fragment.
+    pub fn is_later_fragment(&self) -> bool {
+        self.fragmentation == Fragmentation::Later
+    }
+
+    /// Who the packet is for, once its addresses are known to be possible.
+    pub fn destination(&self, topology: &Topology) -> Result<Destination, DropReason> {
+        let (source, destination) = (self.flow.source, self.flow.destination);
+        let group = match destination {
+            IpAddr::V4(addr) => addr.is_multicast() || addr.is_broadcast() || topology.is_broadcast(addr),
+            IpAddr::V6(addr) => addr.is_multicast(),
+        };
+        // Duplicate address detection asks from the unspecified address (RFC 4862 §5.4.2).
+        let asking = group && matches!(source, IpAddr::V6(addr) if addr.is_unspecified());
+        // RFC 1812 §5.3.7, RFC 4291 §2.5.
+        let martian_source = match source {
+            IpAddr::V4(addr) => ipv4::is_martian_source(addr) || topology.is_broadcast(addr),
+            IpAddr::V6(addr) => ipv6::is_martian_source(addr),
+        };
+        if martian_source && !asking {
+            return Err(DropReason::Martian);
+        }
+        if topology.is_own(source) {
+            return Err(DropReason::SourceSpoofed);
+        }
+        if group {
+            return Ok(Destination::Group);
+        }
+        let martian = match destination {
+            IpAddr::V4(addr) => ipv4::is_martian_destination(addr),
+            IpAddr::V6(addr) => ipv6::is_martian_destination(addr),
+        };
+        if martian {
+            return Err(DropReason::Martian);
+        }
+        if topology.is_own(destination) {
+            return Ok(Destination::Own);
+        }
+        // RFC 3927 §2.7, RFC 4291 §2.5.6: never forwarded.
+        if is_link_local(source) || is_link_local(destination) {
+            return Err(DropReason::Martian);
+        }
+        if self.options {
+            return Err(DropReason::Ipv4Options);
+        }
+        Ok(Destination::Elsewhere)
+    }
+}
+
+/// Who a packet is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// One of the box's own addresses.
+    Own,
+    /// Multicast or broadcast.
+    Group,
+    Elsewhere,
+}
+
+fn model_flow(flow: &wire::Flow) -> Flow {
+    Flow {
+        source: flow.source,
+        destination: flow.destination,
+        protocol: flow.protocol,
+        source_port: flow.source_port,
+        destination_port: flow.destination_port,
+    }
+}

@@ -1,0 +1,84 @@
+//! The policy stage: the SPD's verdict for each packet, and its price in TTL.
+
+use crate::aead::Aead;
+use crate::buffer::Buffer;
+use crate::flow_cache::Key;
+use crate::io::{Io, Origin, Punt};
+use crate::packet::Transit;
+use crate::shared::{View, is_forwarded};
+use crate::spd::Verdict;
+use crate::worker::{Batch, Worker};
+use culvert_model::ChildId;
+use culvert_telemetry::{DropReason, WorkerCounter};
+use culvert_wire::ipv4::{self, Hop};
+use culvert_wire::ipv6;
+
+/// A packet that policy says to protect.
+pub(crate) struct Protect<B> {
+    pub transit: Transit<B>,
+    pub child: ChildId,
+    pub trap: bool,
+}
+
+impl<A: Aead> Worker<A> {
+    /// Splits the packets into those to protect and those to send on in clear.
+    pub(crate) fn judge<B: Buffer>(
+        &mut self,
+        view: &View,
+        packets: Batch<Transit<B>>,
+    ) -> (Batch<Protect<B>>, Batch<Transit<B>>) {
+        let (mut protect, mut clear) = (Batch::new(), Batch::new());
+        for transit in packets {
+            match self.verdict(view, &transit) {
+                Verdict::Protect { child, trap } => protect.push(Protect { transit, child, trap }),
+                Verdict::Forward => {
+                    if transit.origin == Origin::Clear {
+                        self.counters.add(WorkerCounter::BypassedPackets, 1);
+                    }
+                    clear.push(transit);
+                }
+                Verdict::Drop(reason) => self.counters.drop(reason),
+            }
+        }
+        (protect, clear)
+    }
+
+    fn verdict<B>(&mut self, view: &View, transit: &Transit<B>) -> Verdict {
+        let head = &transit.head;
+        let (flow, later_fragment, origin) = (head.flow, head.is_later_fragment(), transit.origin);
+        let key = Key { spd: view.spd.number, flow, later_fragment, origin };
+        if let Some(verdict) = self.flows.get(&key) {
+            self.counters.add(WorkerCounter::FlowCacheHits, 1);
+            return verdict;
+        }
+        self.counters.add(WorkerCounter::FlowCacheMisses, 1);
+        let verdict = view.spd.table.judge(&flow, later_fragment, origin);
+        self.flows.put(key, verdict);
+        verdict
+    }
+
+    /// Takes one from the TTL of what is forwarded (RFC 1812 §5.3.1; once for a packet that goes from tunnel to
+    /// tunnel). `None`: it was the last, and the sender is told.
+    pub(crate) fn hop_taken<B: Buffer>(&mut self, mut transit: Transit<B>, io: &mut impl Io<B>) -> Option<Transit<B>> {
+        if !is_forwarded(transit.origin) {
+            return Some(transit);
+        }
+        let hop = if transit.head.is_v6() {
+            ipv6::decrement_hop_limit(transit.packet.data_mut())
+        } else {
+            ipv4::decrement_ttl(transit.packet.data_mut())
+        };
+        match hop {
+            Some(Hop::Alive(_)) => Some(transit),
+            Some(Hop::Expired) => {
+                let Transit { packet, origin, port, .. } = transit;
+                self.punt(io, Punt::TtlExceeded { port, origin, packet });
+                None
+            }
+            None => {
+                self.counters.drop(DropReason::Truncated);
+                None
+            }
+        }
+    }
+}
