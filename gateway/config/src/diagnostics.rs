@@ -1,6 +1,7 @@
 //! What is wrong with a configuration file, all of it, with the place.
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::{error, fmt};
@@ -70,28 +71,47 @@ impl Sink {
 
     /// Findings that follow from a syntax error on the same line say nothing new.
     pub fn drop_others_near(&mut self, source: &str, syntax: &[Range<usize>]) {
-        let line_of = |at: usize| place(source, at).0;
-        let bad: Vec<_> = syntax.iter().flat_map(|s| line_of(s.start)..=line_of(s.end)).collect();
-        self.found.retain(|(_, span, ..)| !bad.contains(&line_of(span.start)));
+        let lines = Lines::of(source);
+        let bad: BTreeSet<usize> = syntax.iter().flat_map(|s| lines.index(s.start)..=lines.index(s.end)).collect();
+        self.found.retain(|(_, span, ..)| !bad.contains(&lines.index(span.start)));
         self.errors = self.found.iter().filter(|(severity, ..)| *severity == Severity::Error).count();
     }
 
     pub fn finish(mut self, file: &str, source: &str) -> Diagnostics {
         self.found.sort_by_key(|(_, span, ..)| span.start);
+        let lines = Lines::of(source);
         let list = self.found.into_iter().map(|(severity, span, message, help)| {
-            let (line, column) = place(source, span.start);
+            let (line, column) = lines.place(span.start);
             Diagnostic { severity, line, column, message, help, span: Some(span) }
         });
-        Diagnostics { file: file.to_owned(), source: source.into(), list: list.collect() }
+        Diagnostics { file: file.to_owned(), list: list.collect(), source: source.into() }
     }
 }
 
-/// Line and column, 1-based, of a byte offset.
-fn place(source: &str, at: usize) -> (usize, usize) {
-    let before: String = source.char_indices().take_while(|(i, _)| *i < at).map(|(_, c)| c).collect();
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    (line, column)
+/// Where the lines of a text begin.
+struct Lines<'s> {
+    source: &'s str,
+    starts: Vec<usize>,
+}
+
+impl<'s> Lines<'s> {
+    fn of(source: &'s str) -> Self {
+        let after_newlines = source.match_indices('\n').map(|(i, _)| i + 1);
+        Self { source, starts: std::iter::once(0).chain(after_newlines).collect() }
+    }
+
+    /// 0-based line of a byte offset.
+    fn index(&self, at: usize) -> usize {
+        self.starts.partition_point(|start| *start <= at).saturating_sub(1)
+    }
+
+    /// Line and column, 1-based, of a byte offset.
+    fn place(&self, at: usize) -> (usize, usize) {
+        let index = self.index(at);
+        let start = self.starts.get(index).copied().unwrap_or(0);
+        let before = self.source.get(start..at.min(self.source.len())).unwrap_or("");
+        (index + 1, before.chars().count() + 1)
+    }
 }
 
 impl Diagnostics {
@@ -226,6 +246,7 @@ mod tests {
 
     #[test]
     fn columns_count_characters() {
+        let place = |text, at| Lines::of(text).place(at);
         assert_eq!(place("ab\nçd", 0), (1, 1));
         assert_eq!(place("ab\nçd", 3), (2, 1));
         assert_eq!(place("ab\nçd", 5), (2, 2));

@@ -1,8 +1,8 @@
 //! The kinds of value this file knows, beyond TOML's own.
 
 use crate::diagnostics::Sink;
-use crate::reader::{Item, Kind, Refusal, Text, integer, type_of, wrong_type};
-use crate::section::suggestion;
+use crate::reader::{Item, Kind, Label, Refusal, Text, integer, type_of, wrong_type};
+use crate::section::{did_you_mean, nearest, suggestion};
 use culvert_model::{EspProposal, Identity, IdentityError, IkeProposal, ProposalError, Spi, Suite};
 use ipnet::IpNet;
 use std::marker::PhantomData;
@@ -21,9 +21,9 @@ impl Kind for Time {
         "a time: seconds, or a string such as \"30s\", \"10m\", \"4h\", \"1d\"".into()
     }
 
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<Duration> {
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<Duration> {
         let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
-        scaled::<Self>(key, item, sink, &units).map(Duration::from_secs)
+        scaled::<Self>(label, item, sink, &units).map(Duration::from_secs)
     }
 }
 
@@ -37,15 +37,15 @@ impl Kind for Size {
         "a size: bytes, or a string such as \"512M\", \"10G\" (powers of 1024)".into()
     }
 
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<u64> {
-        scaled::<Self>(key, item, sink, &[("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("T", 1 << 40)])
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<u64> {
+        scaled::<Self>(label, item, sink, &[("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("T", 1 << 40)])
     }
 }
 
 /// Largest number of seconds or bytes: what other ends can hold too, and far from any overflow.
 const SCALED_MAX: u64 = 1 << 53;
 
-fn scaled<K: Kind>(key: &str, item: &Item<'_>, sink: &mut Sink, units: &[(&str, u64)]) -> Option<u64> {
+fn scaled<K: Kind>(label: Label<'_>, item: &Item<'_>, sink: &mut Sink, units: &[(&str, u64)]) -> Option<u64> {
     let value = match item.get_ref() {
         DeValue::Integer(found) => integer(found),
         DeValue::String(text) => {
@@ -57,7 +57,7 @@ fn scaled<K: Kind>(key: &str, item: &Item<'_>, sink: &mut Sink, units: &[(&str, 
             digits.parse::<u64>().ok().filter(|_| plain).and_then(|n| n.checked_mul(factor))
         }
         _ => {
-            wrong_type::<K>(key, item, sink);
+            wrong_type::<K>(label, item, sink);
             return None;
         }
     };
@@ -68,7 +68,7 @@ fn scaled<K: Kind>(key: &str, item: &Item<'_>, sink: &mut Sink, units: &[(&str, 
             DeValue::Integer(found) => found.to_string(),
             other => type_of(other).to_owned(),
         };
-        sink.error(item.span(), format!("\"{key}\" must be {}, not {found}", K::shape()), "");
+        sink.error(item.span(), format!("{label} must be {}, not {found}", K::shape()), "");
     }
     value
 }
@@ -94,21 +94,21 @@ impl<E: Words> Kind for Word<E> {
         }
     }
 
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<E> {
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<E> {
         let Some(text) = item.get_ref().as_str() else {
-            wrong_type::<Self>(key, item, sink);
+            wrong_type::<Self>(label, item, sink);
             return None;
         };
         if let Some((_, value)) = E::WORDS.iter().find(|(word, _)| *word == text) {
             return Some(*value);
         }
         if let Some((_, why)) = E::NOT_YET.iter().find(|(word, _)| *word == text) {
-            sink.error(item.span(), format!("{key} = \"{text}\" is not supported yet"), *why);
+            sink.error(item.span(), format!("{} = \"{text}\" is not supported yet", label.key), *why);
             return None;
         }
         let known: Vec<&str> = E::WORDS.iter().map(|(word, _)| *word).collect();
-        let message = format!("\"{key}\" must be {}, not {text:?}", Self::shape());
-        sink.error(item.span(), message, suggestion(text, &known));
+        let message = format!("{label} must be {}, not {text:?}", Self::shape());
+        sink.error(item.span(), message, nearest(text, &known).map(did_you_mean).unwrap_or_default());
         None
     }
 }
@@ -186,11 +186,12 @@ impl Kind for Endpoints {
         "a list of IPv4 and IPv6 addresses, or [\"%any\"]".into()
     }
 
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<Vec<IpAddr>> {
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<Vec<IpAddr>> {
         let Some(array) = item.get_ref().as_array() else {
-            let help = item.get_ref().as_str().map(|text| format!("write {key} = [{text:?}]")).unwrap_or_default();
+            let help =
+                item.get_ref().as_str().map(|text| format!("write {} = [{text:?}]", label.key)).unwrap_or_default();
             let found = type_of(item.get_ref());
-            sink.error(item.span(), format!("\"{key}\" must be {}, not {found}", Self::shape()), help);
+            sink.error(item.span(), format!("{label} must be {}, not {found}", Self::shape()), help);
             return None;
         };
         let any = array.iter().find(|e| e.get_ref().as_str() == Some("%any"));
@@ -206,16 +207,16 @@ impl Kind for Endpoints {
             return Some(Vec::new());
         }
         if array.is_empty() {
-            sink.error(item.span(), format!("\"{key}\" is empty"), "write [\"%any\"] for any address");
+            sink.error(item.span(), format!("{label} is empty"), "write [\"%any\"] for any address");
             return None;
         }
-        let entry = format!("{key}[]");
-        let read: Vec<_> = array.iter().map(|e| endpoint(&entry, e, sink)).collect();
+        let entry = Label { entry: true, ..label };
+        let read: Vec<_> = array.iter().map(|e| endpoint(entry, e, sink)).collect();
         read.into_iter().collect()
     }
 }
 
-fn endpoint(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<IpAddr> {
+fn endpoint(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<IpAddr> {
     if let Some(text) = item.get_ref().as_str() {
         let no_addr = text.parse::<IpAddr>().is_err();
         if no_addr
@@ -232,7 +233,7 @@ fn endpoint(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<IpAddr> {
             return None;
         }
     }
-    Address::read(key, item, sink)
+    Address::read(label, item, sink)
 }
 
 /// An interface's address with its prefix length.
@@ -376,13 +377,13 @@ impl Kind for SpiNumber {
         "an integer from 0x100 to 0xffffffff".into()
     }
 
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<Spi> {
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<Spi> {
         let DeValue::Integer(found) = item.get_ref() else {
-            wrong_type::<Self>(key, item, sink);
+            wrong_type::<Self>(label, item, sink);
             return None;
         };
         let Some(value) = integer(found).and_then(|v| u32::try_from(v).ok()) else {
-            sink.error(item.span(), format!("\"{key}\" must be {}, not {found}", Self::shape()), "");
+            sink.error(item.span(), format!("{label} must be {}, not {found}", Self::shape()), "");
             return None;
         };
         Spi::new(value).map_err(|e| sink.error(item.span(), e.to_string(), "")).ok()

@@ -4,10 +4,25 @@
 use crate::diagnostics::Sink;
 use crate::section::{Section, Table};
 use serde_spanned::Spanned;
+use std::fmt;
 use std::marker::PhantomData;
 use toml::de::DeValue;
 
 pub(crate) type Item<'i> = Spanned<DeValue<'i>>;
+
+/// What a value is called in a message.
+#[derive(Clone, Copy)]
+pub(crate) struct Label<'a> {
+    pub key: &'a str,
+    /// One of a list's entries.
+    pub entry: bool,
+}
+
+impl fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\"{}\"", if self.entry { "each entry of " } else { "" }, self.key)
+    }
+}
 
 /// A kind of value.
 pub(crate) trait Kind {
@@ -17,7 +32,7 @@ pub(crate) trait Kind {
     fn shape() -> String;
 
     /// `None` after at least one error in the sink.
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<Self::Value>;
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<Self::Value>;
 
     /// The value where the key is absent and the schema names no default.
     fn absent() -> Option<Self::Value> {
@@ -47,9 +62,9 @@ pub(crate) fn type_of(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-pub(crate) fn wrong_type<K: Kind>(key: &str, item: &Item<'_>, sink: &mut Sink) {
+pub(crate) fn wrong_type<K: Kind>(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) {
     let found = type_of(item.get_ref());
-    sink.error(item.span(), format!("\"{key}\" must be {}, not {found}", K::shape()), "");
+    sink.error(item.span(), format!("{label} must be {}, not {found}", K::shape()), "");
 }
 
 /// What is wrong with a text, and what would be right (may be empty).
@@ -70,9 +85,9 @@ impl<T: Text> Kind for T {
         T::SHAPE.to_owned()
     }
 
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<T::Value> {
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<T::Value> {
         let Some(text) = item.get_ref().as_str() else {
-            wrong_type::<T>(key, item, sink);
+            wrong_type::<T>(label, item, sink);
             return None;
         };
         match T::parse(text) {
@@ -95,10 +110,10 @@ impl Kind for Flag {
         "true or false".into()
     }
 
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<bool> {
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<bool> {
         let value = item.get_ref().as_bool();
         if value.is_none() {
-            wrong_type::<Self>(key, item, sink);
+            wrong_type::<Self>(label, item, sink);
         }
         value
     }
@@ -117,14 +132,14 @@ impl<T: TryFrom<u64>, const MIN: u64, const MAX: u64> Kind for Int<T, MIN, MAX> 
         }
     }
 
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<T> {
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<T> {
         let DeValue::Integer(found) = item.get_ref() else {
-            wrong_type::<Self>(key, item, sink);
+            wrong_type::<Self>(label, item, sink);
             return None;
         };
         let value = integer(found).filter(|v| (MIN..=MAX).contains(v)).and_then(|v| T::try_from(v).ok());
         if value.is_none() {
-            sink.error(item.span(), format!("\"{key}\" must be {}, not {found}", Self::shape()), "");
+            sink.error(item.span(), format!("{label} must be {}, not {found}", Self::shape()), "");
         }
         value
     }
@@ -145,8 +160,8 @@ impl<K: Kind> Kind for Maybe<K> {
         K::shape()
     }
 
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<Self::Value> {
-        K::read(key, item, sink).map(Some)
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<Self::Value> {
+        K::read(label, item, sink).map(Some)
     }
 
     fn absent() -> Option<Self::Value> {
@@ -168,19 +183,19 @@ impl<K: Kind> Kind for List<K> {
         format!("a list, each entry {}", K::shape())
     }
 
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<Self::Value> {
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<Self::Value> {
         let Some(array) = item.get_ref().as_array() else {
-            let message = format!("\"{key}\" must be {}, not {}", Self::shape(), type_of(item.get_ref()));
+            let message = format!("{label} must be {}, not {}", Self::shape(), type_of(item.get_ref()));
             let help = match item.get_ref() {
-                DeValue::String(text) => format!("write {key} = [{:?}]", text.as_ref()),
-                DeValue::Integer(value) => format!("write {key} = [{value}]"),
+                DeValue::String(text) => format!("write {} = [{:?}]", label.key, text.as_ref()),
+                DeValue::Integer(value) => format!("write {} = [{value}]", label.key),
                 _ => String::new(),
             };
             sink.error(item.span(), message, help);
             return None;
         };
-        let entry = format!("{key}[]");
-        let values: Vec<_> = array.iter().map(|item| K::read(&entry, item, sink)).collect();
+        let entry = Label { entry: true, ..label };
+        let values: Vec<_> = array.iter().map(|item| K::read(entry, item, sink)).collect();
         values.into_iter().collect()
     }
 }
@@ -195,10 +210,10 @@ impl<K: Kind> Kind for Some1<K> {
         format!("a list of at least one, each entry {}", K::shape())
     }
 
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<Self::Value> {
-        let values = List::<K>::read(key, item, sink)?;
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<Self::Value> {
+        let values = List::<K>::read(label, item, sink)?;
         if values.is_empty() {
-            sink.error(item.span(), format!("\"{key}\" is empty"), format!("\"{key}\" must be {}", Self::shape()));
+            sink.error(item.span(), format!("{label} is empty"), format!("{label} must be {}", Self::shape()));
             return None;
         }
         Some(values)
@@ -215,13 +230,13 @@ impl<T: Table> Kind for Sub<T> {
         "a table".into()
     }
 
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<T> {
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<T> {
         if let DeValue::Array(_) = item.get_ref() {
-            sink.error(item.span(), format!("[[{key}]] is there once only"), format!("write [{key}]"));
+            sink.error(item.span(), format!("[[{}]] is there once only", label.key), format!("write [{}]", label.key));
             return None;
         }
         let Some(table) = item.get_ref().as_table() else {
-            wrong_type::<Self>(key, item, sink);
+            wrong_type::<Self>(label, item, sink);
             return None;
         };
         T::read(table, item.span(), sink)
@@ -242,16 +257,20 @@ impl<T: Table> Kind for Many<T> {
         "a list of tables".into()
     }
 
-    fn read(key: &str, item: &Item<'_>, sink: &mut Sink) -> Option<Vec<T>> {
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<Vec<T>> {
         match item.get_ref() {
-            DeValue::Array(array) => Some(array.iter().filter_map(|item| Sub::<T>::read(key, item, sink)).collect()),
+            DeValue::Array(array) => Some(array.iter().filter_map(|item| Sub::<T>::read(label, item, sink)).collect()),
             DeValue::Table(_) => {
-                sink.error(item.span(), format!("[{key}] can be there several times"), format!("write [[{key}]]"));
+                sink.error(
+                    item.span(),
+                    format!("[{}] can be there several times", label.key),
+                    format!("write [[{}]]", label.key),
+                );
                 None
             }
             other => {
-                let message = format!("\"{key}\" must be {}, not {}", Self::shape(), type_of(other));
-                sink.error(item.span(), message, format!("write [[{key}]] and its keys below"));
+                let message = format!("{label} must be {}, not {}", Self::shape(), type_of(other));
+                sink.error(item.span(), message, format!("write [[{}]] and its keys below", label.key));
                 None
             }
         }

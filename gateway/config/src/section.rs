@@ -2,7 +2,7 @@
 //! docs/CONFIG.md.
 
 use crate::diagnostics::Sink;
-use crate::reader::Item;
+use crate::reader::{Item, Kind, Label};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use toml::de::{DeTable, DeValue};
@@ -37,6 +37,8 @@ pub(crate) struct Key {
 pub struct Places {
     header: Range<usize>,
     keys: BTreeMap<String, (Range<usize>, Vec<Range<usize>>)>,
+    /// Keys whose value was refused.
+    broken: Vec<&'static str>,
 }
 
 impl PartialEq for Places {
@@ -57,7 +59,12 @@ impl Places {
             };
             keys.insert(key.get_ref().to_string(), (item.span(), elements));
         }
-        Self { header, keys }
+        Self { header, keys, broken: Vec::new() }
+    }
+
+    /// False where the value of `key` was refused, and is a default or nothing in its place.
+    pub(crate) fn is_sound(&self, key: &str) -> bool {
+        !self.broken.contains(&key)
     }
 
     /// The value of `key`, or the table's header where the key is absent.
@@ -95,19 +102,32 @@ pub(crate) fn unknown_keys(table: &DeTable<'_>, section: &Section, sink: &mut Si
 
 /// "did you mean …", or the list of what there is.
 pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
-    let lower = word.to_lowercase().replace('-', "_");
-    let near = known.iter().map(|k| (strsim::damerau_levenshtein(&lower, k), *k)).min();
-    match near {
-        // A third of the letters wrong is still a slip.
-        Some((distance, near)) if distance <= near.len().div_ceil(3) && distance < near.len() => {
-            format!("did you mean \"{near}\"?")
-        }
-        _ => format!("known here: {}", known.join(", ")),
-    }
+    nearest(word, known).map_or_else(|| format!("known here: {}", known.join(", ")), did_you_mean)
 }
 
-pub(crate) fn missing(name: &str, shape: &str, header: Range<usize>, sink: &mut Sink) {
-    sink.error(header, format!("\"{name}\" is missing"), format!("\"{name}\" must be {shape}"));
+pub(crate) fn did_you_mean(word: &str) -> String {
+    format!("did you mean \"{word}\"?")
+}
+
+/// The known word that `word` is probably a slip of.
+pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let lower = word.to_lowercase().replace('-', "_");
+    let near = known.iter().map(|k| (strsim::damerau_levenshtein(&lower, k), *k)).min();
+    // A third of the letters wrong is still a slip.
+    let slip = near.filter(|(distance, k)| *distance <= k.len().div_ceil(3) && *distance < k.len()).map(|(_, k)| k);
+    let begins = |k: &&&str| k.len() > 1 && lower.len() > 2 && (lower.starts_with(**k) || k.starts_with(&lower));
+    slip.or_else(|| known.iter().filter(begins).max_by_key(|k| k.len()).copied())
+}
+
+fn missing<K: Kind>(name: &str, header: Range<usize>, sink: &mut Sink) {
+    let help = match K::section() {
+        None => format!("\"{name}\" must be {}", K::shape()),
+        Some(section) => {
+            let keys: Vec<String> = (section.keys)().iter().map(|key| format!("{} = …", key.name)).collect();
+            format!("write {name} = {{ {} }}", keys.join(", "))
+        }
+    };
+    sink.error(header, format!("\"{name}\" is missing"), help);
 }
 
 /// `field ["toml name"]: Type as Kind [= "default in TOML"];` with its documentation above. The default is read by the
@@ -148,10 +168,11 @@ macro_rules! section {
                 sink: &mut $crate::diagnostics::Sink,
             ) -> Option<Self> {
                 $crate::section::unknown_keys(table, Self::SECTION, sink);
+                let mut places = $crate::section::Places::of(table, header);
                 $(let $field = $crate::section::read_key::<$kind>(
-                    table, section!(@name $field $($toml)?), section!(@default $($default)?), header.clone(), sink,
+                    table, section!(@name $field $($toml)?), section!(@default $($default)?), &mut places, sink,
                 );)*
-                Some(Self { $($field: $field?,)* places: $crate::section::Places::of(table, header) })
+                Some(Self { $($field: $field?,)* places })
             }
         }
     )+ };
@@ -161,23 +182,30 @@ macro_rules! section {
     (@default $default:literal) => { Some($default) };
 }
 
-pub(crate) fn read_key<K: crate::reader::Kind>(
+/// A value that is wrong counts as an error and, where there is a default, is replaced with it: the rest of the table
+/// can still be checked. [`Places::is_sound`] tells.
+pub(crate) fn read_key<K: Kind>(
     table: &DeTable<'_>,
-    name: &str,
+    name: &'static str,
     default: Option<&str>,
-    header: Range<usize>,
+    places: &mut Places,
     sink: &mut Sink,
 ) -> Option<K::Value> {
+    let label = Label { key: name, entry: false };
     if let Some(item) = find(table, name) {
-        return K::read(name, item, sink);
+        let value = K::read(label, item, sink);
+        if value.is_some() {
+            return value;
+        }
+        places.broken.push(name);
     }
     if let Some(text) = default {
         // A default that its own kind refuses is caught by a test over the whole schema.
-        return DeValue::parse(text).ok().and_then(|item| K::read(name, &item, &mut Sink::default()));
+        return DeValue::parse(text).ok().and_then(|item| K::read(label, &item, &mut Sink::default()));
     }
     let value = K::absent();
-    if value.is_none() {
-        missing(name, &K::shape(), header, sink);
+    if value.is_none() && places.is_sound(name) {
+        missing::<K>(name, places.header.clone(), sink);
     }
     value
 }

@@ -1,7 +1,7 @@
 //! Traffic selectors in swanctl's notation: `10.1.0.0/16[tcp/80]`.
 
 use crate::reader::{Refusal, Text};
-use crate::section::suggestion;
+use crate::section::nearest;
 use culvert_model::{AddrRange, PortRange, TrafficSelector};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -26,12 +26,11 @@ const WITH_PORTS: [u8; 6] = [1, 6, 17, 58, 132, 136];
 
 impl Text for Selector {
     type Value = TrafficSelector;
-    const SHAPE: &'static str = "a traffic selector: a network, an address or a range, with protocol and port if wanted, such as \
-         \"10.1.0.0/16\", \"10.1.0.5\", \"10.1.0.5-10.1.0.9\", \"10.1.0.0/16[tcp/80]\", \"2001:db8::/32[udp/5000-5100]\"";
+    const SHAPE: &'static str = "a traffic selector, such as \"10.1.0.0/16\" or \"2001:db8::/32[tcp/80]\"";
 
     fn parse(text: &str) -> Result<TrafficSelector, Refusal> {
         if text == "dynamic" || text.starts_with("dynamic[") {
-            let help = "write the network; \"dynamic\" (the tunnel's own address) is not supported yet";
+            let help = "write the networks themselves";
             return Err((format!("{text:?} is not supported yet"), help.into()));
         }
         let (addrs, rest) = match text.split_once('[') {
@@ -91,7 +90,8 @@ fn protocol_number(word: &str) -> Result<u8, Refusal> {
     let named = PROTOCOLS.iter().find(|(name, _)| *name == word).map(|(_, number)| *number);
     named.or_else(|| word.parse().ok()).ok_or_else(|| {
         let names: Vec<&str> = PROTOCOLS.iter().map(|(name, _)| *name).collect();
-        (format!("unknown protocol \"{word}\""), format!("{}, or a number from 0 to 255", suggestion(word, &names)))
+        let near = nearest(word, &names).map_or_else(|| names.join(", "), |near| format!("\"{near}\""));
+        (format!("unknown protocol \"{word}\""), format!("write {near}, or a number from 0 to 255"))
     })
 }
 

@@ -1,0 +1,16 @@
+//! What no single value can tell.
+
+mod names;
+mod network;
+mod tunnels;
+
+use crate::diagnostics::Sink;
+use crate::schema::Root;
+
+/// `complete` says that nothing was left out because it was wrong in itself: only then is something missing really
+/// missing.
+pub(crate) fn check(root: &Root, complete: bool, sink: &mut Sink) {
+    names::check(root, sink);
+    network::check(root, complete, sink);
+    tunnels::check(root, complete, sink);
+}

@@ -1,0 +1,288 @@
+//! Connections, manual SAs, secrets, selectors.
+
+use crate::diagnostics::Sink;
+use crate::schema::{Child, Connection, ManualSa, Root};
+use crate::secrets::fit;
+use crate::section::Places;
+use crate::words::{DownAction, StartAction};
+use culvert_model::{Identity, TrafficSelector};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+pub(super) fn check(root: &Root, complete: bool, sink: &mut Sink) {
+    for connection in &root.connection {
+        addresses(root, connection, complete, sink);
+        times(connection, sink);
+        if complete {
+            secret(root, connection, sink);
+        }
+        for child in &connection.children {
+            self::child(connection, child, sink);
+        }
+        if connection.children.is_empty() && complete {
+            let message = format!("connection \"{}\" has no child, so it protects nothing", connection.name);
+            sink.warning(connection.places.at("name"), message, "add a [[connection.child]] below it");
+        }
+    }
+    peers(root, sink);
+    manual_sas(root, complete, sink);
+    selectors(root, sink);
+    used_secrets(root, complete, sink);
+}
+
+fn is_own(root: &Root, addr: IpAddr) -> bool {
+    root.interface.iter().any(|i| i.addresses.iter().any(|net| net.addr() == addr))
+}
+
+fn own_addresses(root: &Root) -> String {
+    let own: Vec<String> = root.interface.iter().flat_map(|i| &i.addresses).map(|net| net.addr().to_string()).collect();
+    match own.is_empty() {
+        true => "no interface has an address".to_owned(),
+        false => format!("addresses of the interfaces: {}", own.join(", ")),
+    }
+}
+
+fn addresses(root: &Root, connection: &Connection, complete: bool, sink: &mut Sink) {
+    let at = &connection.places;
+    for (i, addr) in connection.local_addrs.iter().enumerate() {
+        if complete && !is_own(root, *addr) {
+            let message = format!("{addr} is not the address of an interface");
+            sink.error(at.entry("local_addrs", i), message, own_addresses(root));
+        }
+    }
+    for (i, addr) in connection.remote_addrs.iter().enumerate() {
+        if is_own(root, *addr) {
+            let message = format!("{addr} is this box's own address");
+            sink.error(at.entry("remote_addrs", i), message, "name the peer's address");
+        } else if let Some(local) = connection.local_addrs.first()
+            && !connection.local_addrs.iter().any(|l| l.is_ipv4() == addr.is_ipv4())
+        {
+            let message = format!("{addr} cannot be reached from {local}: one is IPv4, the other IPv6");
+            sink.error(at.entry("remote_addrs", i), message, "name addresses of the same family");
+        }
+    }
+}
+
+fn times(connection: &Connection, sink: &mut Sink) {
+    let at = &connection.places;
+    if connection.rand_time.is_some_and(|rand| rand > connection.rekey_time) && at.is_sound("rekey_time") {
+        sink.error(at.at("rand_time"), "\"rand_time\" is more than \"rekey_time\"", "make it less");
+    }
+}
+
+/// Is there a pre-shared key for the pair of identities?
+fn secret(root: &Root, connection: &Connection, sink: &mut Sink) {
+    let remote = connection.remote.id.as_ref();
+    let locals: Vec<Identity> = match (&connection.local.id, connection.local_addrs.as_slice()) {
+        (Some(id), _) => vec![id.clone()],
+        (None, []) => root.interface.iter().flat_map(|i| &i.addresses).map(|net| net.addr().into()).collect(),
+        (None, addrs) => addrs.iter().map(|addr| (*addr).into()).collect(),
+    };
+    let found = |local: &Identity| {
+        root.secret.iter().any(|s| match remote {
+            Some(remote) => fit(&s.ids, local, Some(remote)).is_some(),
+            // Any peer that some secret names.
+            None => true,
+        })
+    };
+    if locals.iter().any(found) {
+        return;
+    }
+    let place = connection.remote.places.at("id");
+    let (Some(remote), Some(local)) = (remote, locals.first()) else {
+        sink.error(place, "there is no [[secret]]", "add one with the pre-shared key of the peer");
+        return;
+    };
+    let message = format!("no [[secret]] is for {local} with {remote}");
+    sink.error(
+        place,
+        message,
+        format!("add [[secret]] with ids = [\"{local}\", \"{remote}\"] and the file of the key"),
+    );
+}
+
+fn child(connection: &Connection, child: &Child, sink: &mut Sink) {
+    let at = &child.places;
+    families(&child.name, &child.local_ts, &child.remote_ts, at, sink);
+    let nowhere = "name the peer's address in remote_addrs, or leave the beginning to the peer";
+    if connection.is_passive() && connection.places.is_sound("remote_addrs") {
+        let wants = [
+            ("start_action", child.start_action != StartAction::None, child.start_action.word()),
+            ("dpd_action", child.dpd_action != DownAction::Clear, child.dpd_action.word()),
+            ("close_action", child.close_action != DownAction::Clear, child.close_action.word()),
+        ];
+        for (key, _, word) in wants.into_iter().filter(|(_, wants, _)| *wants) {
+            sink.error(at.at(key), format!("{key} = \"{word}\" with a peer that may be anywhere (%any)"), nowhere);
+        }
+    }
+    let asks = !connection.dpd_delay.is_zero() || !connection.places.is_sound("dpd_delay");
+    if child.dpd_action != DownAction::Clear && !asks {
+        let message =
+            format!("dpd_action = \"{}\" has no effect, because nothing asks the peer", child.dpd_action.word());
+        sink.warning(at.at("dpd_action"), message, "give the connection a dpd_delay, such as \"30s\"");
+    }
+    limit(at, "life_time", "rekey_time", child.life_time.map(|t| t.as_secs()), child.rekey_time.as_secs(), sink);
+    limit(at, "life_bytes", "rekey_bytes", child.life_bytes, child.rekey_bytes, sink);
+    limit(at, "life_packets", "rekey_packets", child.life_packets, child.rekey_packets, sink);
+    if child.rand_time.is_some_and(|rand| rand > child.rekey_time) && at.is_sound("rekey_time") {
+        sink.error(at.at("rand_time"), "\"rand_time\" is more than \"rekey_time\"", "make it less");
+    }
+}
+
+/// A hard limit must leave room for the rekey before it.
+fn limit(at: &Places, hard: &str, soft: &str, life: Option<u64>, rekey: u64, sink: &mut Sink) {
+    let Some(life) = life.filter(|life| *life != 0 && at.is_sound(soft)) else { return };
+    if rekey != 0 && life <= rekey {
+        let message = format!("\"{hard}\" ({life}) is reached before \"{soft}\" ({rekey})");
+        sink.error(at.at(hard), message, format!("make \"{hard}\" more than \"{soft}\""));
+    } else if rekey == 0 {
+        let message = format!("\"{hard}\" ends the SA and \"{soft}\" does not renew it before");
+        sink.warning(at.at(hard), message, format!("set \"{soft}\" to somewhat less"));
+    }
+}
+
+/// Without a family on both sides no packet can match.
+fn families(name: &str, local: &[TrafficSelector], remote: &[TrafficSelector], at: &Places, sink: &mut Sink) {
+    for (i, ts) in remote.iter().enumerate() {
+        if !local.iter().any(|l| l.addrs.is_ipv4() == ts.addrs.is_ipv4()) {
+            let message = format!("\"{name}\": {ts} has no local_ts of its address family");
+            sink.error(at.entry("remote_ts", i), message, "name networks of the same families on both sides");
+        }
+    }
+    for (i, ts) in local.iter().enumerate() {
+        if !remote.iter().any(|r| r.addrs.is_ipv4() == ts.addrs.is_ipv4()) {
+            let message = format!("\"{name}\": {ts} has no remote_ts of its address family");
+            sink.error(at.entry("local_ts", i), message, "name networks of the same families on both sides");
+        }
+    }
+}
+
+/// A responder finds the connection by addresses and identities; two alike and the second is never found.
+fn peers(root: &Root, sink: &mut Sink) {
+    let same = |a: &Connection, b: &Connection| {
+        a.remote.id == b.remote.id
+            && a.local.id == b.local.id
+            && a.local_addrs == b.local_addrs
+            && a.remote_addrs == b.remote_addrs
+            && (a.local_port, a.remote_port) == (b.local_port, b.remote_port)
+    };
+    for (i, connection) in root.connection.iter().enumerate() {
+        if let Some(other) = root.connection.iter().take(i).find(|other| same(other, connection)) {
+            let message = format!("\"{}\" is for the same peer as \"{}\"", connection.name, other.name);
+            sink.warning(
+                connection.places.at("name"),
+                message,
+                "put the children under one connection, or tell them apart by id",
+            );
+        }
+    }
+}
+
+fn manual_sas(root: &Root, complete: bool, sink: &mut Sink) {
+    for (i, sa) in root.manual_sa.iter().enumerate() {
+        let at = &sa.places;
+        if complete && !is_own(root, sa.local) {
+            sink.error(at.at("local"), format!("{} is not the address of an interface", sa.local), own_addresses(root));
+        }
+        if is_own(root, sa.remote) {
+            sink.error(at.at("remote"), format!("{} is this box's own address", sa.remote), "name the peer's address");
+        }
+        if sa.local.is_ipv4() != sa.remote.is_ipv4() {
+            let message = format!("{} and {} are of different address families", sa.local, sa.remote);
+            sink.error(at.at("remote"), message, "name addresses of the same family");
+        }
+        families(&sa.name, &sa.local_ts, &sa.remote_ts, at, sink);
+        let before = root.manual_sa.get(..i).unwrap_or_default();
+        spis(sa, before, sink);
+        key_files(sa, before, sink);
+    }
+    for policy in &root.policy {
+        families(&policy.name, &policy.local_ts, &policy.remote_ts, &policy.places, sink);
+    }
+}
+
+fn spis(sa: &ManualSa, before: &[ManualSa], sink: &mut Sink) {
+    if let Some(other) = before.iter().find(|other| other.spi_in == sa.spi_in) {
+        let message = format!("manual SA \"{}\" has spi_in = 0x{} already", other.name, sa.spi_in);
+        sink.error(sa.places.at("spi_in"), message, "each inbound SPI must be different; choose another, on both ends");
+    }
+    // Outbound the peer tells SAs apart, by SPI and its own address.
+    if let Some(other) = before.iter().find(|other| (other.spi_out, other.remote) == (sa.spi_out, sa.remote)) {
+        let message =
+            format!("manual SA \"{}\" sends to {} with spi_out = 0x{} already", other.name, sa.remote, sa.spi_out);
+        sink.error(sa.places.at("spi_out"), message, "choose another, on both ends");
+    }
+}
+
+/// One key for two SAs would use a nonce twice.
+fn key_files(sa: &ManualSa, before: &[ManualSa], sink: &mut Sink) {
+    let why = "one key for two SAs uses nonces twice, and AES-GCM then protects nothing; make a key for each";
+    let used = |file: &PathBuf| before.iter().find(|other| other.key_in_file == *file || other.key_out_file == *file);
+    for (key, file) in [("key_in_file", &sa.key_in_file), ("key_out_file", &sa.key_out_file)] {
+        if let Some(other) = used(file) {
+            let message = format!("{} is a key of manual SA \"{}\" already", file.display(), other.name);
+            sink.error(sa.places.at(key), message, why);
+        }
+    }
+    if sa.key_in_file == sa.key_out_file {
+        sink.error(sa.places.at("key_out_file"), "\"key_in_file\" and \"key_out_file\" are the same file", why);
+    }
+}
+
+/// Selectors of one child or manual SA.
+struct Side<'a> {
+    name: String,
+    local: &'a [TrafficSelector],
+    remote: &'a [TrafficSelector],
+    places: &'a Places,
+}
+
+/// The first of two children in the file gets what both select. More are not compared: the time would grow with the
+/// square.
+fn selectors(root: &Root, sink: &mut Sink) {
+    const MAX_COMPARED: usize = 2000;
+    let ike = root.connection.iter().flat_map(|c| c.children.iter().map(move |child| (c, child)));
+    let ike = ike.map(|(c, child)| Side {
+        name: format!("{}/{}", c.name, child.name),
+        local: &child.local_ts,
+        remote: &child.remote_ts,
+        places: &child.places,
+    });
+    let manual = root.manual_sa.iter().map(|sa| Side {
+        name: sa.name.clone(),
+        local: &sa.local_ts,
+        remote: &sa.remote_ts,
+        places: &sa.places,
+    });
+    let all: Vec<Side<'_>> = ike.chain(manual).take(MAX_COMPARED).collect();
+    let meets =
+        |a: &[TrafficSelector], b: &[TrafficSelector]| a.iter().any(|a| b.iter().any(|b| a.intersect(b).is_some()));
+    for (i, side) in all.iter().enumerate() {
+        let Some(other) = all.iter().take(i).find(|o| meets(o.local, side.local) && meets(o.remote, side.remote))
+        else {
+            continue;
+        };
+        let message = format!("the traffic of \"{}\" overlaps that of \"{}\"", side.name, other.name);
+        let help = format!("what both select goes through \"{}\", which comes first in the file", other.name);
+        sink.warning(side.places.at("remote_ts"), message, help);
+    }
+}
+
+fn used_secrets(root: &Root, complete: bool, sink: &mut Sink) {
+    if !complete || root.connection.iter().any(|c| c.remote.id.is_none() || c.local.id.is_none()) {
+        return;
+    }
+    for secret in &root.secret {
+        let used = root.connection.iter().any(|c| match (&c.local.id, &c.remote.id) {
+            (Some(local), Some(remote)) => fit(&secret.ids, local, Some(remote)).is_some(),
+            _ => true,
+        });
+        if !used {
+            sink.warning(
+                secret.places.at("ids"),
+                "no connection uses this secret",
+                "check the spelling of the ids, or leave it out",
+            );
+        }
+    }
+}
