@@ -221,6 +221,8 @@ pub struct RawConsumer<M> {
     acked: u64,
     /// What `tail` was when last looked at; `position` never passes it.
     tail: u64,
+    /// The same as it stood there, possible or not: one lie is one error, however often it is looked at.
+    seen: u64,
     corruptions: u64,
 }
 
@@ -231,7 +233,7 @@ impl<M: Memory> RawConsumer<M> {
         let acked = memory.acked().load_acquire(); // edge A
         let freed = memory.freed().load_relaxed();
         let tail = memory.tail().load_acquire(); // edge P
-        let mut consumer = Self { memory, position: acked, acked, tail: acked, corruptions: 0 };
+        let mut consumer = Self { memory, position: acked, acked, tail: acked, seen: acked, corruptions: 0 };
         let capacity = consumer.capacity();
         let in_order = [freed, acked, tail].iter().all(|&p| is_aligned(p))
             && tail.wrapping_sub(acked) <= capacity
@@ -286,7 +288,7 @@ impl<M: Memory> RawConsumer<M> {
     /// Looks at the producer's position again: is there something new?
     fn refresh(&mut self) -> Result<bool, RingError> {
         let tail = self.memory.tail().load_acquire(); // edge P
-        if tail == self.tail {
+        if tail == self.seen {
             self.mend();
             return Ok(false);
         }
@@ -299,7 +301,7 @@ impl<M: Memory> RawConsumer<M> {
             self.resynchronise(tail);
             return Err(RingError::Position { position, tail });
         }
-        self.tail = tail;
+        (self.tail, self.seen) = (tail, tail);
         Ok(true)
     }
 
@@ -321,6 +323,7 @@ impl<M: Memory> RawConsumer<M> {
         let published = self.tail;
         let position = tail & !(WORD_U64 - 1);
         (self.position, self.acked, self.tail) = (position, position, position);
+        self.seen = tail;
         self.memory.acked().store_release(position); // edge A
         // Only what is known to be published: an honest producer may be writing behind it, and wiping there would
         // falsify its next record without anyone noticing.

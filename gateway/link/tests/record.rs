@@ -163,6 +163,8 @@ fn only_whole<T>(record: &[u8], decode: impl Fn(&[u8]) -> Result<T, DecodeError>
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn commands(token in any::<u64>(), command in command()) {
         let mut record = vec![0xee; 3];

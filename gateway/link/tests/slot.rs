@@ -58,6 +58,8 @@ fn numbers_end_at_the_limit() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Against counting one by one.
     #[test]
     fn reservations_are_gapless(limit in 0..2000u64, counts in prop::collection::vec(0..70u32, 0..80)) {
