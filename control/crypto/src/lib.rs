@@ -1,12 +1,21 @@
 //! IKE's cryptography behind one provider trait.
 //!
-//! `AwsLc` is the real one. `testing::Fixed` (feature `testing`) is deterministic and fast, and insecure: it exists for
+//! [`AwsLc`] is the real one. `testing::Fixed` (feature `testing`) is deterministic and fast, and insecure: it exists for
 //! tests and for the simulation, and no daemon may enable the feature.
 #![forbid(unsafe_code)]
 
+mod aws_lc;
+mod curve;
 mod error;
+mod modp;
 mod prf_plus;
+mod symmetric;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod vectors;
 
+pub use aws_lc::AwsLc;
 pub use error::CryptoError;
 pub use prf_plus::prf_plus;
 
