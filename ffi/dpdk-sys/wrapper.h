@@ -1,6 +1,7 @@
 /* What bindgen reads. Everything that differs between DPDK 22.11 and 25.11 is met here, by the C compiler, so that the
  * Rust above sees one interface: field places as constants, bit fields and anonymous unions as functions. */
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -82,6 +83,32 @@ static inline void culvert_want_ipv4_checksum(struct rte_mbuf *m, uint16_t l2_le
 	m->l2_len = l2_len;
 	m->l3_len = l3_len;
 	m->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM | RTE_MBUF_F_TX_IPV4;
+}
+
+/* A closed port leaves its device behind, which could not be opened again. */
+static inline void culvert_close(uint16_t port)
+{
+	struct rte_eth_dev_info info;
+	int known = rte_eth_dev_info_get(port, &info) == 0;
+
+	rte_eth_dev_stop(port);
+	rte_eth_dev_close(port);
+	if (known && info.device != NULL)
+		rte_dev_remove(info.device);
+}
+
+/* A PCI address may be written short ("3b:00.0"), and then it is not the port's name. */
+static inline int culvert_port_by_devargs(const char *devargs, uint16_t *port)
+{
+	struct rte_dev_iterator iterator;
+	uint16_t id;
+
+	RTE_ETH_FOREACH_MATCHING_DEV(id, devargs, &iterator) {
+		rte_eth_iterator_cleanup(&iterator);
+		*port = id;
+		return 0;
+	}
+	return -ENODEV;
 }
 
 /* stderr is a macro, too. */
