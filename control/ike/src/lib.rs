@@ -1,5 +1,15 @@
-//! IKEv2 (RFC 7296), sans-I/O.
+//! IKEv2 (RFC 7296), sans-I/O: no socket, no clock, no randomness of its own.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod api;
+mod config;
+mod endpoint;
 pub mod message;
+
+pub use api::{
+    ChildStatus, ComputeJob, ComputeResult, ComputeToken, Datagram, DownReason, Event, FailureReason, IkeSaStatus,
+    InstallFailed, Output, Report, SpiSource, Step,
+};
+pub use config::{Child, Config, Connection, DownAction, Retransmit, Secret, Settings, StartAction};
+pub use endpoint::Endpoint;

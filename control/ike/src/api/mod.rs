@@ -1,0 +1,89 @@
+//! What goes into an endpoint and what comes out.
+
+mod compute;
+mod report;
+mod status;
+
+pub use compute::{ComputeJob, ComputeResult, ComputeToken};
+pub use report::{DownReason, FailureReason, Report, Step};
+pub use status::{ChildStatus, IkeSaStatus};
+
+use culvert_model::{ChildId, Direction, Flow, SaSpec, SlotIndex, Spi};
+use std::net::SocketAddr;
+
+/// A UDP payload without the non-ESP marker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub payload: Vec<u8>,
+}
+
+/// SPIs and slots for SAs. An inbound SPI's low bits are its slot's index.
+pub trait SpiSource: Send {
+    fn allocate(&mut self) -> Option<(Spi, SlotIndex)>;
+    fn allocate_outbound(&mut self) -> Option<SlotIndex>;
+    fn release(&mut self, slot: SlotIndex);
+}
+
+/// The data plane refused an SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the data plane refused the SA")]
+pub struct InstallFailed;
+
+pub enum Event {
+    /// Bring a child up; does nothing if it is up or coming up.
+    Initiate {
+        child: ChildId,
+    },
+    /// A packet had no SA.
+    Acquire {
+        child: ChildId,
+        flow: Flow,
+    },
+    /// Answer to `Output::Install` and `Output::Remove`.
+    Done {
+        token: u64,
+        result: Result<(), InstallFailed>,
+    },
+    Computed(ComputeResult),
+    /// Bytes, packets or sequence numbers run low: rekey.
+    SoftExpire {
+        spi: Spi,
+        direction: Direction,
+    },
+    /// The SA may not be used any more.
+    HardExpire {
+        spi: Spi,
+        direction: Direction,
+    },
+    /// An inbound SA has received packets since the last such event. Tells that the peer lives and uses the SA.
+    PeerActivity {
+        spi: Spi,
+    },
+    /// Close a connection's IKE SAs, or only one child.
+    Terminate {
+        connection: String,
+        child: Option<String>,
+    },
+    /// Delete everything at the peers; nothing is begun any more. Finished when `Endpoint::is_idle`.
+    Shutdown,
+}
+
+#[derive(Debug)]
+pub enum Output {
+    Transmit(Datagram),
+    /// Inbound: usable at once. Outbound: becomes the SA of its child.
+    Install {
+        token: u64,
+        spec: SaSpec,
+    },
+    Remove {
+        token: u64,
+        slot: SlotIndex,
+        spi: Spi,
+        direction: Direction,
+    },
+    Compute(ComputeJob),
+    Report(Report),
+}
