@@ -69,11 +69,12 @@ impl Sink {
         self.errors
     }
 
-    /// Findings that follow from a syntax error on the same line say nothing new.
-    pub fn drop_others_near(&mut self, source: &str, syntax: &[Range<usize>]) {
+    /// Keeps the findings at places that `judged` says yes to and that are on no line with a syntax error, which they
+    /// would only repeat.
+    pub fn keep(&mut self, source: &str, judged: impl Fn(&Range<usize>) -> bool, syntax: &[Range<usize>]) {
         let lines = Lines::of(source);
         let bad: BTreeSet<usize> = syntax.iter().flat_map(|s| lines.index(s.start)..=lines.index(s.end)).collect();
-        self.found.retain(|(_, span, ..)| !bad.contains(&lines.index(span.start)));
+        self.found.retain(|(_, span, ..)| judged(span) && !bad.contains(&lines.index(span.start)));
         self.errors = self.found.iter().filter(|(severity, ..)| *severity == Severity::Error).count();
     }
 

@@ -104,11 +104,7 @@ impl Config {
                 check::check(root, sink.errors() == 0, &mut sink);
             }
         } else {
-            let spans: Vec<_> = syntax.iter().map(|e| e.span().unwrap_or(0..0)).collect();
-            sink.drop_others_near(text, &spans);
-            for (error, span) in syntax.iter().zip(spans) {
-                sink.error(span, format!("not TOML: {}", error.message()), "");
-            }
+            report_syntax(text, &syntax, &mut sink);
         }
         let failed = sink.errors() > 0;
         let found = sink.finish(&path.display().to_string(), text);
@@ -142,5 +138,27 @@ impl Config {
     /// A path of the file, relative to the file's directory.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+}
+
+/// Reports what is not TOML. Where a bracket or comma is missing, the parser takes what follows for something else; that
+/// part is not judged.
+fn report_syntax(text: &str, errors: &[toml::de::Error], sink: &mut Sink) {
+    let place = |error: &toml::de::Error| error.span().unwrap_or(0..0);
+    let astray = ["unclosed", "missing comma", "unexpected `=`"];
+    let is_astray = |error: &&toml::de::Error| astray.iter().any(|words| error.message().starts_with(words));
+    let end = errors.iter().filter(is_astray).map(|e| place(e).start).min();
+    let judged = |span: &std::ops::Range<usize>| end.is_none_or(|end| span.start <= end);
+    let spans: Vec<_> = errors.iter().map(place).filter(judged).collect();
+    sink.keep(text, |span| judged(span), &spans);
+    for error in errors.iter().filter(|e| judged(&place(e))) {
+        let span = place(error);
+        let message = error.message().trim_end_matches(", expected nothing");
+        let help = match message {
+            _ if end == Some(span.start) => "what comes after it could not be looked at; mend it and check again",
+            "duplicate key" => "a key can be in its table once, and a table that is not a list can be there once",
+            _ => "",
+        };
+        sink.error(span, format!("not TOML: {message}"), help);
     }
 }

@@ -293,3 +293,6 @@ section! {
         state_dir: PathBuf as FilePath = "\"/var/lib/culvert\"";
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,3 +86,40 @@ fn children_have_protect_policies_whatever_their_start_action() {
         }
     }
 }
+
+#[test]
+fn the_annotated_example_is_accepted_without_a_warning() {
+    let text = include_str!("../../../deploy/culvert.toml");
+    let config = parse(text);
+    assert!(config.warnings().is_empty(), "{}", config.warnings());
+    assert_eq!(config.children().count(), 3);
+    let names: Vec<_> = config.children().map(|(id, child)| (id.0, child.connection_name(), child.name())).collect();
+    assert_eq!(names, [(0, "branch-7", "lan"), (1, "van", "web"), (2, "lab", "lab")]);
+}
+
+#[test]
+fn explicit_policies_come_first_by_priority_then_by_file() {
+    let text = include_str!("../../../deploy/culvert.toml");
+    let more = r#"
+[[policy]]
+name = "first"
+action = "discard"
+priority = 1
+direction = "in"
+local_ts = ["10.1.0.0/16"]
+remote_ts = ["10.2.0.0/16"]
+"#;
+    let all = policies(&parse(&format!("{text}{more}")));
+    assert_eq!((all[0].action, all[0].direction, all[0].priority), (Action::Discard, PolicyDirection::Inbound, 1));
+    assert_eq!((all[1].action, all[1].direction), (Action::Bypass, PolicyDirection::Outbound));
+    assert_eq!((all[2].action, all[2].direction), (Action::Bypass, PolicyDirection::Inbound));
+    assert!(all[3..].iter().all(|p| matches!(p.action, Action::Protect { .. })));
+    assert_eq!(all.len(), 1 + 2 + 6);
+    let mut ids: Vec<_> = all.iter().map(|p| p.id).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), all.len());
+    // The ids of what stood there before are the same.
+    let before = policies(&parse(text));
+    assert!(before.iter().all(|p| all.contains(p)));
+}
