@@ -1,0 +1,62 @@
+//! Every algorithm with strongSwan as the other side. Culvert begins; where the same code must also answer, the second
+//! list lets strongSwan begin.
+
+use culvert_e2e::{Kind, Setup, scenario};
+
+fn agree(begins: Kind, ike: &str, esp: &str) {
+    let other = if begins == Kind::Culvert { Kind::StrongSwan } else { Kind::Culvert };
+    scenario(
+        Setup::new(begins, other),
+        |plans| {
+            plans.connection(|connection| connection.proposals = ike.to_owned());
+            plans.child(|child| child.esp_proposals = esp.to_owned());
+        },
+        |s| s.connect(),
+    );
+}
+
+macro_rules! algorithms {
+    ($begins:expr; $($name:ident: $ike:literal, $esp:literal;)+) => {
+        $(#[test]
+        fn $name() {
+            agree($begins, $ike, $esp);
+        })+
+    };
+}
+
+mod culvert_begins {
+    use super::*;
+
+    algorithms! { Kind::Culvert;
+        aes128gcm_x25519: "aes128gcm16-prfsha256-x25519", "aes128gcm16";
+        aes256gcm_x25519: "aes256gcm16-prfsha384-x25519", "aes256gcm16";
+        aes256gcm_prfsha512: "aes256gcm16-prfsha512-x25519", "aes256gcm16";
+        aes128cbc_sha256: "aes128-sha256-x25519", "aes128gcm16";
+        aes256cbc_sha384: "aes256-sha384-x25519", "aes256gcm16";
+        aes256cbc_sha512: "aes256-sha512-x25519", "aes256gcm16";
+        ecp256: "aes128gcm16-prfsha256-ecp256", "aes128gcm16";
+        ecp384: "aes256gcm16-prfsha384-ecp384", "aes256gcm16";
+        modp2048: "aes128gcm16-prfsha256-modp2048", "aes128gcm16";
+        modp3072: "aes128gcm16-prfsha256-modp3072", "aes128gcm16";
+        modp4096: "aes128gcm16-prfsha256-modp4096", "aes128gcm16";
+        esn: "aes256gcm16-prfsha384-x25519", "aes256gcm16-esn";
+        pfs_x25519: "aes256gcm16-prfsha384-x25519", "aes256gcm16-x25519";
+    }
+}
+
+mod strongswan_begins {
+    use super::*;
+
+    algorithms! { Kind::StrongSwan;
+        aes128gcm_x25519: "aes128gcm16-prfsha256-x25519", "aes128gcm16";
+        aes128cbc_sha256: "aes128-sha256-x25519", "aes128gcm16";
+        aes256cbc_sha384: "aes256-sha384-x25519", "aes256gcm16";
+        aes256cbc_sha512: "aes256-sha512-x25519", "aes256gcm16";
+        ecp256: "aes128gcm16-prfsha256-ecp256", "aes128gcm16";
+        ecp384: "aes256gcm16-prfsha384-ecp384", "aes256gcm16";
+        modp2048: "aes128gcm16-prfsha256-modp2048", "aes128gcm16";
+        modp3072: "aes128gcm16-prfsha256-modp3072", "aes128gcm16";
+        modp4096: "aes128gcm16-prfsha256-modp4096", "aes128gcm16";
+        esn: "aes256gcm16-prfsha384-x25519", "aes256gcm16-esn";
+    }
+}

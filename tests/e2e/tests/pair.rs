@@ -1,0 +1,141 @@
+//! Two Culverts.
+
+use culvert_e2e::{Family, Kind, Nat, Plans, Setup, Start, scenario};
+use culvert_lab::{Capture, Census, FrameKind, ManualSa, examine};
+use culvert_status::TunnelState;
+use std::time::Duration;
+
+const PAIR: Setup = Setup::new(Kind::Culvert, Kind::Culvert);
+
+fn works(setup: Setup) {
+    scenario(
+        setup,
+        |_| {},
+        |s| {
+            s.connect()?;
+            s.ping_all()
+        },
+    );
+}
+
+#[test]
+fn ike_over_ipv4_and_nothing_else_on_the_wire() {
+    scenario(
+        PAIR,
+        |_| {},
+        |s| {
+            let census = Census::start(&s.net.wan)?;
+            let file = s.net.lab.directory().join("wan.pcap");
+            let capture = Capture::start(&s.net.wan, s.net.wan_port(), file, 10_000)?;
+            s.connect()?;
+            s.ping_all()?;
+            let inner = s.net.a.host4.parse::<std::net::Ipv4Addr>().expect("is one").octets();
+            let other = s.net.b.host4.parse::<std::net::Ipv4Addr>().expect("is one").octets();
+            let verdict = examine(&capture.stop()?, &[("inner addresses", [inner, other].concat())])?;
+            assert!(verdict.is_clean(), "{verdict:?}");
+            assert!(verdict.count(FrameKind::Esp) >= 40, "{verdict:?}");
+            let counts = census.counts()?;
+            assert_eq!(counts[&FrameKind::Other], 0, "{counts:?}");
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn ike_over_ipv6() {
+    works(Setup { outer: Family::V6, ..PAIR });
+}
+
+#[test]
+fn behind_nat() {
+    works(Setup { nat: Nat::SiteA, ..PAIR });
+}
+
+#[test]
+fn a_packet_raises_the_tunnel() {
+    scenario(
+        Setup { start: Start::Trap, ..PAIR },
+        |_| {},
+        |s| {
+            s.b.start()?;
+            s.a.start()?;
+            let trapped = |s: &mut culvert_e2e::Scenario| {
+                Ok::<_, culvert_e2e::LabError>(s.a.culvert().status()?.tunnels[0].state)
+            };
+            culvert_lab::wait_for("the trap", Duration::from_secs(5), || {
+                matches!(trapped(s), Ok(TunnelState::Trapped)).then_some(())
+            })?;
+            std::thread::sleep(Duration::from_millis(500));
+            assert!(s.a.ike_spis()?.is_empty(), "no packet, no IKE");
+            s.warm_up()?;
+            assert!(s.a.culvert().drops("no_sa")? >= 1, "the first packet was dropped and counted");
+            s.a.wait_child("lan").map(drop)
+        },
+    );
+}
+
+#[test]
+fn manual_sas_need_no_ike() {
+    scenario(PAIR, manual, |s| {
+        s.b.start()?;
+        s.a.start()?;
+        s.warm_up()?;
+        s.ping_all()?;
+        assert!(s.a.culvert().status()?.ike_sas.is_empty());
+        // Sequence numbers go on after a restart: what the peer has seen is never used again.
+        s.a.terminate()?;
+        s.a.start()?;
+        s.warm_up()?;
+        assert_eq!(s.b.culvert().drops("replay_duplicate")?, 0);
+        Ok(())
+    });
+}
+
+fn manual(plans: &mut Plans) {
+    let keys = ["11", "22"].map(|octet| format!("0x{}", octet.repeat(36)));
+    let (a, b) = (&plans.a.connections[0], &plans.b.connections[0]);
+    let mut sa = ManualSa {
+        name: "manual".to_owned(),
+        local: a.local_addrs[0].clone(),
+        remote: b.local_addrs[0].clone(),
+        spi_in: 0x1001,
+        spi_out: 0x1002,
+        local_ts: a.children[0].local_ts.clone(),
+        remote_ts: a.children[0].remote_ts.clone(),
+        suite: "aes256gcm16".to_owned(),
+        key_in: keys[0].clone(),
+        key_out: keys[1].clone(),
+    };
+    plans.a.manual.push(sa.clone());
+    std::mem::swap(&mut sa.local, &mut sa.remote);
+    std::mem::swap(&mut sa.local_ts, &mut sa.remote_ts);
+    std::mem::swap(&mut sa.spi_in, &mut sa.spi_out);
+    std::mem::swap(&mut sa.key_in, &mut sa.key_out);
+    plans.b.manual.push(sa);
+    for plan in [&mut plans.a, &mut plans.b] {
+        plan.connections.clear();
+        plan.secrets.clear();
+    }
+}
+
+#[test]
+fn iperf3_passes_and_both_sides_count() {
+    scenario(
+        PAIR,
+        |_| {},
+        |s| {
+            s.connect()?;
+            let mut server = s.net.b.host.spawn("iperf3", &["iperf3", "-s", "-1"])?;
+            culvert_lab::wait_for("iperf3", Duration::from_secs(5), || {
+                server.log().contains("listening").then_some(())
+            })?;
+            let line = ["iperf3", "-c", s.net.b.host4, "-t", "3"];
+            s.net.a.host.run_for(&line, Duration::from_secs(15))?;
+            server.wait(Duration::from_secs(5))?;
+            let (a, b) = (s.a.wait_child("lan")?, s.b.wait_child("lan")?);
+            assert!(a.packets_out > 500 && b.packets_in > 500, "{a:?} {b:?}");
+            assert!(a.packets_in > 10 && b.packets_out > 10, "acknowledgements go back: {a:?} {b:?}");
+            Ok(())
+        },
+    );
+}
