@@ -1,34 +1,158 @@
-//! Everything that is not per packet.
+//! Everything that is not per packet: one thread, beside the workers.
+//!
+//! Sans-I/O: `apply`, `handle_punt`, `inject` and `tick` go in; events, datagrams and answers come out of `poll_event` and
+//! `poll_datagram`, which the caller drains after every call. Frames leave by the [`Io`] of the call.
 
 use crate::aead::Aead;
 use crate::buffer::Buffer;
-use crate::io::{Io, Punt, Tick};
+use crate::policies::Policies;
+use crate::retire::{Graveyard, Retired, Retiring};
+use crate::sad::Sad;
 use crate::shared::Shared;
+use crate::worker::Worker;
 use core::marker::PhantomData;
+use culvert_link::record::{Command, Datagram, Event, Refusal};
+use culvert_model::{Action, SlotIndex};
+use culvert_telemetry::WorkerCounter;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Applies commands, answers ARP, neighbour discovery and ICMP, watches ages. One thread's; it has an [`Io`] of its own.
-///
-/// Coming next, once the link's records are there: `apply(now, Command)`, `inject(now, Datagram, io)`,
-/// `poll_event() -> Option<Event>`, `poll_datagram() -> Option<Datagram>`. Poll both after every call.
+/// Reports that wait while control does not read. Answers to its own commands are not counted: it bounds those itself.
+const MAX_REPORTS: usize = 8192;
+/// IKE messages that wait while control does not read.
+pub(crate) const MAX_DATAGRAMS: usize = 1024;
+
+/// Applies commands, answers ARP, neighbour discovery and ICMP, watches ages.
 pub struct Housekeeping<A: Aead, B> {
-    shared: Arc<Shared<A>>,
-    aead: A,
-    buffers: PhantomData<B>,
+    pub(crate) shared: Arc<Shared<A>>,
+    /// The packet path for what the box itself sends.
+    pub(crate) own: Worker<A>,
+    pub(crate) sad: Sad<A>,
+    policies: Policies,
+    graveyard: Graveyard<A::Key>,
+    events: VecDeque<Event>,
+    pub(crate) datagrams: VecDeque<Datagram>,
+    /// Where the watch over ages goes on.
+    pub(crate) cursor: SlotIndex,
+    buffers: PhantomData<fn() -> B>,
 }
 
 impl<A: Aead, B: Buffer> Housekeeping<A, B> {
-    pub fn new(shared: Arc<Shared<A>>, aead: A) -> Self {
-        Self { shared, aead, buffers: PhantomData }
+    /// `index` is the thread's counter block in the link; `None` where the link has no such block.
+    pub fn new(shared: Arc<Shared<A>>, index: usize, aead: A) -> Option<Self> {
+        Some(Self {
+            own: Worker::new(shared.clone(), index, aead)?,
+            sad: Sad::new(shared.clone()),
+            policies: Policies::new(),
+            graveyard: Graveyard::new(),
+            events: VecDeque::new(),
+            datagrams: VecDeque::new(),
+            cursor: SlotIndex(0),
+            buffers: PhantomData,
+            shared,
+        })
     }
 
-    /// Takes what a worker left.
-    pub fn handle_punt(&mut self, now: Tick, punt: Punt<B>, io: &mut impl Io<B>) {
-        let _ = (now, punt, io);
+    /// Does as control says. The answer is an [`Event::Done`] with the token: at once, or, where SAs go, when no worker
+    /// uses them any more.
+    pub fn apply(&mut self, token: u64, command: Command) {
+        let mut retired = Retiring::new();
+        match self.execute(command, &mut retired) {
+            Ok(()) => {
+                self.own.counters.add(WorkerCounter::CommandsApplied, 1);
+                self.graveyard.put(Some(token), retired);
+                self.reclaim();
+            }
+            Err(refusal) => {
+                self.own.counters.add(WorkerCounter::CommandsRefused, 1);
+                self.graveyard.put(None, retired);
+                self.events.push_back(Event::Done { token, result: Err(refusal) });
+            }
+        }
     }
 
-    /// Call every 10 to 100 ms: ages, keepalives, retries, reclaiming of retired tables.
-    pub fn tick(&mut self, now: Tick, io: &mut impl Io<B>) {
-        let _ = (&self.shared, &self.aead, now, io);
+    /// A record of the command ring that could not be read is refused by its token, where that much was legible.
+    pub fn refuse_malformed(&mut self, token: u64) {
+        self.own.counters.add(WorkerCounter::CommandsRefused, 1);
+        self.events.push_back(Event::Done { token, result: Err(Refusal::Malformed) });
+    }
+
+    fn execute(&mut self, command: Command, retired: &mut Retiring<A::Key>) -> Result<(), Refusal> {
+        match command {
+            Command::Install(spec) => self.sad.install(&spec, retired),
+            Command::Remove { slot, spi, direction } => self.sad.remove(slot, spi, direction, retired),
+            Command::RetireOrphans { child, keep } => {
+                self.sad.retire_orphans(child, &keep, retired);
+                Ok(())
+            }
+            Command::UpdateTunnel { slot, spi, tunnel, encapsulation } => {
+                self.sad.update_tunnel(slot, spi, tunnel, encapsulation, retired)
+            }
+            Command::BeginSync => {
+                self.policies.begin();
+                Ok(())
+            }
+            Command::SetPolicy(policy) => {
+                if let Action::Protect { child, .. } = policy.action
+                    && self.shared.outbound.len() <= child.0 as usize
+                {
+                    return Err(Refusal::TableFull);
+                }
+                let changed = self.policies.set(policy);
+                self.publish_policies(changed, retired);
+                Ok(())
+            }
+            Command::RemovePolicy(id) => {
+                let changed = self.policies.remove(id).ok_or(Refusal::UnknownPolicy)?;
+                self.publish_policies(changed, retired);
+                Ok(())
+            }
+            Command::EndSync => {
+                self.policies.end().ok_or(Refusal::NotInSync)?;
+                self.publish_policies(true, retired);
+                self.shared.open();
+                Ok(())
+            }
+        }
+    }
+
+    fn publish_policies(&mut self, changed: bool, retired: &mut Retiring<A::Key>) {
+        if changed {
+            let old = self.shared.spd.swap(Arc::new(self.policies.numbered()));
+            retired.push(Retired::Spd(old));
+        }
+    }
+
+    /// What control should hear.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if !self.graveyard.is_empty() {
+            self.reclaim();
+        }
+        self.events.pop_front()
+    }
+
+    /// An IKE message for control.
+    pub fn poll_datagram(&mut self) -> Option<Datagram> {
+        self.datagrams.pop_front()
+    }
+
+    /// Tells control, unless it has not listened for long.
+    pub(crate) fn report(&mut self, event: Event) {
+        if self.has_room(1) {
+            self.events.push_back(event);
+        }
+    }
+
+    pub(crate) fn has_room(&self, reports: usize) -> bool {
+        self.events.len() + reports <= MAX_REPORTS
+    }
+
+    pub(crate) fn retire(&mut self, retired: Retired<A::Key>) {
+        self.graveyard.put(None, vec![retired]);
+    }
+
+    pub(crate) fn reclaim(&mut self) {
+        let done = self.graveyard.reclaim().into_iter().map(|token| Event::Done { token, result: Ok(()) });
+        self.events.extend(done);
     }
 }

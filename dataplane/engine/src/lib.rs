@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod aead;
+mod ageing;
 mod buffer;
 mod classify;
 mod counters;
@@ -14,20 +15,26 @@ mod esn;
 mod fib;
 mod flow_cache;
 mod forward;
+pub mod host;
 mod housekeeping;
 mod inbound;
 mod io;
 mod outbound;
 mod packet;
+mod policies;
 mod policy;
 mod reason;
 mod replay;
+mod retire;
 #[cfg(feature = "rustcrypto")]
 mod rustcrypto;
 mod sa;
+mod sad;
 mod shared;
 mod spd;
 pub mod testing;
+#[cfg(all(test, feature = "rustcrypto"))]
+mod tests;
 mod topology;
 mod worker;
 

@@ -9,6 +9,7 @@ use culvert_model::{
 };
 use culvert_wire::{ipv4, ipv6, protocol, udp};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Longest outer header: IPv6 and UDP.
 pub(crate) const MAX_TEMPLATE: usize = ipv6::LEN + udp::LEN;
@@ -20,7 +21,7 @@ pub(crate) const ICV: usize = 16;
 /// An SA we seal with.
 pub(crate) struct OutboundSa<K> {
     pub hot: OutboundHot,
-    pub key: K,
+    pub key: Arc<K>,
     pub cold: Cold,
 }
 
@@ -45,7 +46,7 @@ const _: () = assert!(size_of::<OutboundHot>() == 128);
 /// An SA we open with.
 pub(crate) struct InboundSa<K> {
     pub hot: InboundHot,
-    pub key: K,
+    pub key: Arc<K>,
     pub cold: Cold,
 }
 
@@ -54,7 +55,8 @@ pub(crate) struct InboundSa<K> {
 pub(crate) struct InboundHot {
     pub slot: SlotRef,
     pub limits: HardLimits,
-    pub window: ReplayWindow,
+    /// Shared by every form the SA takes in its life: a number accepted once stays accepted.
+    pub window: Arc<ReplayWindow>,
     /// When a changed peer address was last reported.
     pub mapping_reported: AtomicU64,
     /// For guessing the high half of sequence numbers; the window checks by itself.
@@ -64,9 +66,10 @@ pub(crate) struct InboundHot {
     pub esn: bool,
 }
 
-const _: () = assert!(size_of::<InboundHot>() == 128);
+const _: () = assert!(size_of::<InboundHot>() == 64);
 
 /// What selectors and control ask for.
+#[derive(Clone)]
 pub(crate) struct Cold {
     pub spi: Spi,
     pub index: SlotIndex,
@@ -80,6 +83,7 @@ pub(crate) struct Cold {
 }
 
 /// Hard lifetime with "no limit" as the largest number.
+#[derive(Clone, Copy)]
 pub(crate) struct HardLimits {
     pub bytes: u64,
     pub packets: u64,
@@ -107,6 +111,10 @@ impl Cold {
         }
     }
 
+    fn moved(&self, tunnel: Tunnel, encapsulation: Option<Encapsulation>) -> Self {
+        Self { tunnel, encapsulation, ..self.clone() }
+    }
+
     /// May an outbound packet of this flow use the SA? Policies may be wider than what was negotiated.
     pub fn carries(&self, flow: &Flow) -> bool {
         flow.matches(&self.local_ts, &self.remote_ts)
@@ -120,7 +128,7 @@ impl Cold {
 
 impl<K> OutboundSa<K> {
     /// `None` where the tunnel's addresses are of two families.
-    pub fn new(spec: &SaSpec, slot: SlotRef, key: K, salt: [u8; 4]) -> Option<Self> {
+    pub fn new(spec: &SaSpec, slot: SlotRef, key: Arc<K>, salt: [u8; 4]) -> Option<Self> {
         let (template, template_len) = template(spec.tunnel, spec.encapsulation)?;
         let hot = OutboundHot {
             slot,
@@ -135,6 +143,24 @@ impl<K> OutboundSa<K> {
             outer_v6: spec.tunnel.remote.is_ipv6(),
         };
         Some(Self { hot, key, cold: Cold::new(spec) })
+    }
+
+    /// The same SA with other outer addresses; `None` where they are of two families.
+    pub fn moved(&self, tunnel: Tunnel, encapsulation: Option<Encapsulation>) -> Option<Self> {
+        let (template, template_len) = template(tunnel, encapsulation)?;
+        let hot = OutboundHot {
+            slot: self.hot.slot.clone(),
+            limits: self.hot.limits,
+            route: AtomicU64::new(0),
+            spi: self.hot.spi,
+            salt: self.hot.salt,
+            template,
+            template_len,
+            esn: self.hot.esn,
+            encapsulated: encapsulation.is_some(),
+            outer_v6: tunnel.remote.is_ipv6(),
+        };
+        Some(Self { hot, key: self.key.clone(), cold: self.cold.moved(tunnel, encapsulation) })
     }
 }
 
@@ -154,10 +180,11 @@ impl OutboundHot {
 
 impl<K> InboundSa<K> {
     /// Numbers up to the slot's stored top are never accepted: they may have been before a restart.
-    pub fn new(spec: &SaSpec, slot: SlotRef, key: K, salt: [u8; 4]) -> Self {
+    pub fn new(spec: &SaSpec, slot: SlotRef, key: Arc<K>, salt: [u8; 4]) -> Self {
+        let window = Arc::new(ReplayWindow::new(spec.replay_window, slot.replay_top()));
         let hot = InboundHot {
             limits: HardLimits::new(&spec.lifetime),
-            window: ReplayWindow::new(spec.replay_window, slot.replay_top()),
+            window,
             mapping_reported: AtomicU64::new(0),
             window_size: spec.replay_window,
             spi: spec.spi.to_be_bytes(),
@@ -166,6 +193,28 @@ impl<K> InboundSa<K> {
             slot,
         };
         Self { hot, key, cold: Cold::new(spec) }
+    }
+
+    /// The same SA as control states it again: what was accepted stays accepted.
+    pub fn renewed(&self, spec: &SaSpec, key: Arc<K>, salt: [u8; 4]) -> Self {
+        let mut new = Self::new(spec, self.hot.slot.clone(), key, salt);
+        new.hot.window = self.hot.window.clone();
+        new
+    }
+
+    /// The same SA with other outer addresses.
+    pub fn moved(&self, tunnel: Tunnel, encapsulation: Option<Encapsulation>) -> Self {
+        let hot = InboundHot {
+            slot: self.hot.slot.clone(),
+            limits: self.hot.limits,
+            window: self.hot.window.clone(),
+            mapping_reported: AtomicU64::new(0),
+            window_size: self.hot.window_size,
+            spi: self.hot.spi,
+            salt: self.hot.salt,
+            esn: self.hot.esn,
+        };
+        Self { hot, key: self.key.clone(), cold: self.cold.moved(tunnel, encapsulation) }
     }
 }
 

@@ -280,3 +280,320 @@ fn ndp_frame(
     let written = message.emit(source, destination, room);
     debug_assert!(written.is_ok(), "the room is the message's own length");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::neighbours::{Limits, Output, State};
+    use super::*;
+    use crate::io::PortId;
+    use culvert_wire::testing;
+    use proptest::prelude::*;
+
+    const A: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
+    const B: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
+
+    /// The station with `.2` and `::2` of the captures.
+    fn interface() -> Interface {
+        let addresses = ["192.0.2.2/24", "2001:db8::2/64", "fe80::ff:fe00:b/64"];
+        Interface { port: PortId(3), mac: B.0, mtu: 1500, addresses: addresses.map(|a| a.parse().unwrap()).into() }
+    }
+
+    fn addr(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    struct Box {
+        table: Neighbours<u32>,
+        out: Vec<u8>,
+    }
+
+    impl Box {
+        fn new() -> Self {
+            Self { table: Neighbours::new(Limits::default()), out: Vec::new() }
+        }
+
+        fn hear(&mut self, frame: &[u8]) -> Outcome {
+            handle_frame(0, &interface(), frame, &mut self.table, &mut self.out)
+        }
+
+        fn state(&self, text: &str) -> Option<State> {
+            self.table.state(PortId(3), addr(text))
+        }
+    }
+
+    fn arp(change: impl FnOnce(&mut arp::Repr)) -> Vec<u8> {
+        let frame = testing::bytes(testing::ARP_REQUEST);
+        let mut packet = arp::Repr::parse(&frame[ethernet::LEN..]).unwrap();
+        change(&mut packet);
+        let mut out = Vec::new();
+        arp_frame(Mac::BROADCAST, &packet, &mut out);
+        out
+    }
+
+    /// A discovery frame from A.
+    fn nd(source: &str, destination: &str, message: &ndp::Message) -> Vec<u8> {
+        let from = Interface { mac: A.0, ..interface() };
+        let (source, destination) = (source.parse().unwrap(), destination.parse::<Ipv6Addr>().unwrap());
+        let mac = if destination.is_multicast() { Mac::for_ipv6_multicast(destination) } else { B };
+        let mut out = Vec::new();
+        ndp_frame(&from, source, destination, mac, message, &mut out);
+        out
+    }
+
+    fn parsed(frame: &[u8]) -> (ethernet::Repr, ndp::Carrier, ndp::Message) {
+        let (eth, payload) = ethernet::Repr::parse(frame).unwrap();
+        let (header, payload) = ipv6::Header::parse(payload).unwrap();
+        let carrier = ndp::Carrier::of(&header);
+        (eth, carrier, ndp::Message::parse(carrier, payload).unwrap())
+    }
+
+    #[test]
+    fn a_captured_request_gets_the_captured_reply() {
+        let mut this = Box::new();
+        assert_eq!(this.hear(&testing::bytes(testing::ARP_REQUEST)), Outcome::Reply);
+        assert_eq!(this.out, testing::bytes(testing::ARP_REPLY));
+        assert_eq!(this.state("192.0.2.1"), Some(State::Stale));
+    }
+
+    #[test]
+    fn a_captured_solicitation_gets_the_captured_advertisement() {
+        let mut this = Box::new();
+        assert_eq!(this.hear(&testing::bytes(testing::SOLICITATION)), Outcome::Reply);
+        let (eth, carrier, message) = parsed(&this.out);
+        let (eth_linux, carrier_linux, message_linux) = parsed(&testing::bytes(testing::ADVERTISEMENT));
+        assert_eq!((eth, carrier), (eth_linux, carrier_linux));
+        // That Linux was a host; this box is a router.
+        let ndp::Message::NeighbourAdvertisement(na) = message_linux else { panic!("not an advertisement") };
+        let router = ndp::NeighbourAdvertisement { router: true, ..na };
+        assert_eq!(message, ndp::Message::NeighbourAdvertisement(router));
+        assert_eq!(this.state("2001:db8::1"), Some(State::Stale));
+    }
+
+    #[test]
+    fn questions_and_their_captured_answers() {
+        let asking = Interface {
+            mac: A.0,
+            addresses: vec!["192.0.2.1/24".parse().unwrap(), "2001:db8::1/64".parse().unwrap()],
+            ..interface()
+        };
+        let mut this = Box::new();
+        for (target, question, answer) in [
+            ("192.0.2.2", testing::ARP_REQUEST, testing::ARP_REPLY),
+            ("2001:db8::2", testing::SOLICITATION, testing::ADVERTISEMENT),
+        ] {
+            this.table.resolve(0, PortId(3), addr(target), 1);
+            assert!(solicit(&asking, addr(target), None, &mut this.out));
+            assert_eq!(this.out, testing::bytes(question));
+            let outcome = handle_frame(0, &asking, &testing::bytes(answer), &mut this.table, &mut this.out);
+            assert_eq!(outcome, Outcome::Absorbed);
+            assert!(this.out.is_empty());
+            assert_eq!(this.state(target), Some(State::Reachable));
+        }
+    }
+
+    #[test]
+    fn unicast_probes_go_to_the_station() {
+        let mut out = Vec::new();
+        assert!(solicit(&interface(), addr("192.0.2.1"), Some(A), &mut out));
+        assert_eq!(ethernet::Repr::parse(&out).unwrap().0.destination, A);
+        assert!(solicit(&interface(), addr("2001:db8::1"), Some(A), &mut out));
+        let (eth, carrier, _) = parsed(&out);
+        assert_eq!((eth.destination, IpAddr::from(carrier.destination)), (A, addr("2001:db8::1")));
+        assert!(solicit(&interface(), addr("fe80::7"), None, &mut out));
+        assert_eq!(IpAddr::from(parsed(&out).1.source), addr("fe80::ff:fe00:b"));
+        let only_v6 = Interface { addresses: vec!["2001:db8::2/64".parse().unwrap()], ..interface() };
+        assert!(!solicit(&only_v6, addr("192.0.2.1"), None, &mut out));
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn arp_teaches_only_what_can_be_true() {
+        let cases = [
+            ("off-link sender", arp(|p| p.sender = [198, 51, 100, 1].into()), Outcome::Refused(DropReason::BadArp)),
+            ("the network's address", arp(|p| p.sender = [192, 0, 2, 0].into()), Outcome::Refused(DropReason::BadArp)),
+            (
+                "the broadcast address",
+                arp(|p| p.sender = [192, 0, 2, 255].into()),
+                Outcome::Refused(DropReason::BadArp),
+            ),
+            ("group hardware address", arp(|p| p.sender_mac = Mac([1; 6])), Outcome::Refused(DropReason::NotOurMac)),
+            ("our own, looped back", arp(|p| p.sender_mac = B), Outcome::Refused(DropReason::SourceSpoofed)),
+            ("for another", arp(|p| p.target = [192, 0, 2, 9].into()), Outcome::Absorbed),
+            ("a reply nobody asked for", arp(|p| p.operation = arp::Operation::Reply), Outcome::Absorbed),
+        ];
+        for (name, frame, expected) in cases {
+            let mut this = Box::new();
+            assert_eq!(this.hear(&frame), expected, "{name}");
+            assert!(this.table.is_empty() && this.out.is_empty(), "{name}");
+            assert_eq!(this.table.poll_output(), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_arp_probe_is_answered_and_teaches_nothing() {
+        let mut this = Box::new();
+        assert_eq!(this.hear(&arp(|p| p.sender = Ipv4Addr::UNSPECIFIED)), Outcome::Reply);
+        assert!(this.table.is_empty());
+    }
+
+    #[test]
+    fn a_double_of_us_is_reported_and_not_learned() {
+        let claim = ndp::NeighbourAdvertisement {
+            router: false,
+            solicited: false,
+            overrides: true,
+            target: "2001:db8::2".parse().unwrap(),
+            target_mac: Some(A),
+        };
+        let claim = nd("2001:db8::2", "ff02::1", &ndp::Message::NeighbourAdvertisement(claim));
+        for (text, frame) in [("192.0.2.2", arp(|p| p.sender = [192, 0, 2, 2].into())), ("2001:db8::2", claim)] {
+            let mut this = Box::new();
+            assert_eq!(this.hear(&frame), Outcome::Absorbed);
+            let (port, addr) = (PortId(3), addr(text));
+            assert_eq!(this.table.poll_output(), Some(Output::Conflict { port, addr, mac: A }));
+            assert_eq!(this.table.poll_output(), Some(Output::Announce { port, addr }));
+            assert!(this.table.is_empty());
+        }
+    }
+
+    #[test]
+    fn duplicate_address_detection_is_told_to_all() {
+        let ours = Interface { addresses: vec!["fe80::ff:fe00:a/64".parse().unwrap()], ..interface() };
+        let (mut table, mut out) = (Neighbours::<u32>::new(Limits::default()), Vec::new());
+        let frame = testing::bytes(testing::DAD_SOLICITATION);
+        assert_eq!(handle_frame(0, &ours, &frame, &mut table, &mut out), Outcome::Reply);
+        let (eth, carrier, message) = parsed(&out);
+        assert_eq!(eth.destination, Mac([0x33, 0x33, 0, 0, 0, 1]));
+        assert_eq!((carrier.destination, carrier.hop_limit), (ipv6::ALL_NODES, 255));
+        assert!(matches!(message, ndp::Message::NeighbourAdvertisement(na) if !na.solicited && na.overrides));
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn discovery_teaches_only_what_can_be_true() {
+        let ns = |target: &str| {
+            let target = target.parse().unwrap();
+            ndp::Message::NeighbourSolicitation { target, source_mac: Some(A) }
+        };
+        let na = |target: &str| {
+            ndp::Message::NeighbourAdvertisement(ndp::NeighbourAdvertisement {
+                router: false,
+                solicited: true,
+                overrides: true,
+                target: target.parse().unwrap(),
+                target_mac: Some(A),
+            })
+        };
+        let bad = Outcome::Refused(DropReason::BadNeighbourDiscovery);
+        let ra = testing::bytes(testing::ROUTER_ADVERTISEMENT);
+        let cases = [
+            ("source off-link", nd("2001:db8:9::1", "ff02::1:ff00:2", &ns("2001:db8::2")), bad),
+            (
+                "source is us",
+                nd("2001:db8::2", "ff02::1:ff00:2", &ns("2001:db8::2")),
+                Outcome::Refused(DropReason::SourceSpoofed),
+            ),
+            ("target not ours", nd("2001:db8::1", "2001:db8::2", &ns("2001:db8::9")), Outcome::Absorbed),
+            ("group not the target's", nd("2001:db8::1", "ff02::1", &ns("2001:db8::2")), Outcome::Absorbed),
+            (
+                "group nobody is in",
+                nd("2001:db8::1", "ff02::1:ff00:9", &ns("2001:db8::9")),
+                Outcome::Refused(DropReason::Multicast),
+            ),
+            ("advertised off-link target", nd("2001:db8::1", "2001:db8::2", &na("2001:db8:9::1")), bad),
+            ("advertised from off-link", nd("2001:db8:9::1", "2001:db8::2", &na("2001:db8::1")), bad),
+            ("advertised from us", nd("2001:db8::2", "2001:db8::2", &na("2001:db8::1")), bad),
+            ("advertised unasked", nd("2001:db8::1", "2001:db8::2", &na("2001:db8::1")), Outcome::Absorbed),
+            ("router advertisement", ra, Outcome::Absorbed),
+            ("router solicitation", testing::bytes(testing::ROUTER_SOLICITATION), Outcome::Absorbed),
+            ("listener report", testing::bytes(testing::MLD_REPORT), bad),
+            ("echo request", testing::bytes(testing::ECHO_REQUEST_V6), Outcome::NotDiscovery),
+            ("IPv4", testing::bytes(testing::ECHO_REQUEST_V4), Outcome::Refused(DropReason::BadEthertype)),
+        ];
+        for (name, frame, expected) in cases {
+            let mut this = Box::new();
+            assert_eq!(this.hear(&frame), expected, "{name}");
+            assert!(this.table.is_empty() && this.out.is_empty(), "{name}");
+            assert_eq!(this.table.poll_output(), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_routed_solicitation_is_refused() {
+        let mut frame = testing::bytes(testing::SOLICITATION);
+        frame[ethernet::LEN + 7] = 254;
+        assert_eq!(Box::new().hear(&frame), Outcome::Refused(DropReason::BadNeighbourDiscovery));
+    }
+
+    #[test]
+    fn frames_for_other_stations_are_refused() {
+        let mut frame = testing::bytes(testing::ARP_REQUEST);
+        frame[..6].copy_from_slice(&[2, 9, 9, 9, 9, 9]);
+        assert_eq!(Box::new().hear(&frame), Outcome::Refused(DropReason::NotOurMac));
+        let mut frame = testing::bytes(testing::ARP_REQUEST);
+        frame[6] |= 1;
+        assert_eq!(Box::new().hear(&frame), Outcome::Refused(DropReason::NotOurMac));
+    }
+
+    #[test]
+    fn every_own_address_is_announced() {
+        let mut out = Vec::new();
+        for addr in announced(&interface()) {
+            announce(&interface(), addr, &mut out);
+            let (eth, payload) = ethernet::Repr::parse(&out).unwrap();
+            assert!(eth.destination.is_multicast() && eth.source == B);
+            match addr {
+                IpAddr::V4(addr) => {
+                    let packet = arp::Repr::parse(payload).unwrap();
+                    assert_eq!((packet.sender, packet.target, packet.sender_mac), (addr, addr, B));
+                }
+                IpAddr::V6(addr) => {
+                    let (_, carrier, message) = parsed(&out);
+                    assert_eq!((carrier.source, carrier.destination), (addr, ipv6::ALL_NODES));
+                    let announces = matches!(message, ndp::Message::NeighbourAdvertisement(na)
+                        if na.target == addr && na.target_mac == Some(B) && na.overrides && !na.solicited);
+                    assert!(announces);
+                }
+            }
+        }
+        assert_eq!(announced(&interface()).count(), 3);
+    }
+
+    #[test]
+    fn truncated_at_every_length() {
+        for hex in [testing::ARP_REQUEST, testing::SOLICITATION, testing::ADVERTISEMENT] {
+            let frame = testing::bytes(hex);
+            for len in 0..frame.len() {
+                let mut this = Box::new();
+                assert!(matches!(this.hear(&frame[..len]), Outcome::Refused(_)), "{len}");
+                assert!(this.out.is_empty() && this.table.is_empty(), "{len}");
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever comes: an answer is a valid frame from us, and no longer than a little more than the question.
+        #[test]
+        fn damaged_frames(which in 0usize..6, damage in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..6)) {
+            let hex = [testing::ARP_REQUEST, testing::ARP_REPLY, testing::SOLICITATION, testing::ADVERTISEMENT,
+                       testing::ROUTER_ADVERTISEMENT, testing::DAD_SOLICITATION][which];
+            let mut frame = testing::bytes(hex);
+            for (at, value) in damage {
+                let at = at % frame.len();
+                frame[at] = value;
+            }
+            let mut this = Box::new();
+            let outcome = this.hear(&frame);
+            prop_assert_eq!(outcome == Outcome::Reply, !this.out.is_empty());
+            if outcome == Outcome::Reply {
+                let (eth, _) = ethernet::Repr::parse(&this.out).unwrap();
+                prop_assert_eq!(eth.source, B);
+                prop_assert!(this.out.len() <= 86);
+            }
+            for neighbour in this.table.resolved() {
+                prop_assert!(address::on_link(&interface(), neighbour.addr) && !address::is_own(&interface(), neighbour.addr));
+                prop_assert!(neighbour.mac.is_unicast());
+            }
+        }
+    }
+}

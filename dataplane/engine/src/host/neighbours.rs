@@ -367,3 +367,327 @@ impl<P> Neighbours<P> {
         self.queued
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const P: PortId = PortId(0);
+    const A: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
+    const B: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
+    const MS: Tick = 1_000_000;
+
+    fn addr(n: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, n])
+    }
+
+    fn drain<T>(table: &mut Neighbours<T>) -> Vec<Output<T>> {
+        core::iter::from_fn(|| table.poll_output()).collect()
+    }
+
+    fn report(n: u8, mac: Option<Mac>, kind: Kind) -> Report {
+        Report { port: P, addr: addr(n), mac, kind }
+    }
+
+    const ANSWER: Kind = Kind::Advertised { solicited: true, overrides: true };
+
+    fn ask(n: u8, to: Option<Mac>) -> Output<u32> {
+        Output::Solicit { port: P, addr: addr(n), to }
+    }
+
+    fn release(n: u8, mac: Mac, packet: u32) -> Output<u32> {
+        Output::Release { port: P, addr: addr(n), mac, packet }
+    }
+
+    fn fail(n: u8, packet: u32, failure: Failure) -> Output<u32> {
+        Output::Fail { port: P, addr: addr(n), packet, failure }
+    }
+
+    /// A table whose entry 1 is in the wanted state at time 0, with address A where it has one.
+    fn in_state(state: Option<State>) -> Neighbours<u32> {
+        let mut table = Neighbours::new(Limits::default());
+        match state {
+            None => {}
+            Some(State::Incomplete) => table.resolve(0, P, addr(1), 1),
+            Some(State::Reachable) => {
+                table.resolve(0, P, addr(1), 1);
+                table.report(0, report(1, Some(A), ANSWER));
+            }
+            Some(State::Stale) => table.report(0, report(1, Some(A), Kind::Asked)),
+            Some(State::Probe) => {
+                table.report(0, report(1, Some(A), Kind::Asked));
+                table.handle_timeout(STALE);
+            }
+        }
+        drain(&mut table);
+        table.take_changed();
+        assert_eq!(table.state(P, addr(1)), state);
+        table
+    }
+
+    #[test]
+    fn asks_three_times_a_second_apart_then_gives_up() {
+        let mut table = Neighbours::new(Limits::default());
+        table.resolve(0, P, addr(1), 7);
+        table.resolve(0, P, addr(1), 8);
+        assert_eq!(drain(&mut table), [ask(1, None)]);
+        assert_eq!(table.poll_timeout(), Some(SECOND));
+        table.handle_timeout(SECOND - 1);
+        assert_eq!(drain(&mut table), []);
+        table.handle_timeout(SECOND);
+        assert_eq!(drain(&mut table), [ask(1, None)]);
+        table.handle_timeout(2 * SECOND);
+        assert_eq!(drain(&mut table), [ask(1, None)]);
+        table.handle_timeout(3 * SECOND);
+        assert_eq!(drain(&mut table), [fail(1, 7, Failure::Unanswered), fail(1, 8, Failure::Unanswered)]);
+        assert!(table.is_empty() && table.queued() == 0 && table.poll_timeout().is_none());
+        assert!(!table.take_changed(), "nothing was ever published");
+    }
+
+    #[test]
+    fn an_answer_releases_in_order() {
+        let mut table = in_state(Some(State::Incomplete));
+        table.resolve(MS, P, addr(1), 2);
+        table.report(2 * MS, report(1, Some(A), ANSWER));
+        assert_eq!(drain(&mut table), [release(1, A, 1), release(1, A, 2)]);
+        assert!(table.take_changed());
+        assert!(!table.take_changed());
+        assert_eq!(table.resolved().collect::<Vec<_>>(), [Neighbour { port: P, addr: addr(1), mac: A }]);
+        table.resolve(3 * MS, P, addr(1), 3);
+        assert_eq!(drain(&mut table), [release(1, A, 3)]);
+        assert_eq!(table.queued(), 0);
+    }
+
+    #[test]
+    fn reachable_is_refreshed_by_unicast() {
+        let mut table = in_state(Some(State::Reachable));
+        table.handle_timeout(REACHABLE - 1);
+        assert_eq!(drain(&mut table), []);
+        table.handle_timeout(REACHABLE);
+        assert_eq!(drain(&mut table), [ask(1, Some(A))]);
+        assert_eq!(table.state(P, addr(1)), Some(State::Probe));
+        assert_eq!(table.resolved().count(), 1, "usable while it is probed");
+        table.report(REACHABLE + MS, report(1, Some(A), ANSWER));
+        assert_eq!(table.state(P, addr(1)), Some(State::Reachable));
+        assert!(!table.take_changed());
+        table.handle_timeout(2 * REACHABLE);
+        assert_eq!(drain(&mut table), []);
+    }
+
+    #[test]
+    fn a_probe_without_answer_takes_the_entry_away() {
+        let mut table = in_state(Some(State::Reachable));
+        for second in 0..3 {
+            table.handle_timeout(REACHABLE + second * SECOND);
+            assert_eq!(drain(&mut table), [ask(1, Some(A))], "{second}");
+        }
+        table.handle_timeout(REACHABLE + 3 * SECOND);
+        assert_eq!(drain(&mut table), []);
+        assert!(table.is_empty() && table.take_changed());
+    }
+
+    /// RFC 4861 §7.2.3, §7.2.5 and Appendix C; RFC 826. Each state, each report: state, address, published.
+    #[test]
+    fn every_state_and_every_report() {
+        use State::*;
+        let na = |solicited, overrides| Kind::Advertised { solicited, overrides };
+        type Row = (Option<State>, Option<Mac>, Kind, Option<(State, Option<Mac>)>);
+        let rows: Vec<Row> = vec![
+            (None, Some(A), Kind::Asked, Some((Stale, Some(A)))),
+            (None, None, Kind::Asked, None),
+            (None, Some(A), Kind::Overheard, None),
+            (None, Some(A), na(true, true), None),
+            (Some(Incomplete), Some(B), Kind::Asked, Some((Stale, Some(B)))),
+            (Some(Incomplete), Some(B), Kind::Overheard, Some((Stale, Some(B)))),
+            (Some(Incomplete), Some(B), na(true, false), Some((Reachable, Some(B)))),
+            (Some(Incomplete), Some(B), na(false, true), Some((Stale, Some(B)))),
+            (Some(Incomplete), None, na(true, true), Some((Incomplete, None))),
+            (Some(Reachable), Some(A), Kind::Asked, Some((Reachable, Some(A)))),
+            (Some(Reachable), None, Kind::Asked, Some((Reachable, Some(A)))),
+            (Some(Reachable), Some(B), Kind::Asked, Some((Stale, Some(B)))),
+            (Some(Reachable), Some(B), Kind::Overheard, Some((Stale, Some(B)))),
+            (Some(Reachable), Some(A), na(true, false), Some((Reachable, Some(A)))),
+            (Some(Reachable), Some(B), na(true, false), Some((Stale, Some(A)))),
+            (Some(Reachable), Some(B), na(false, false), Some((Stale, Some(A)))),
+            (Some(Reachable), Some(B), na(true, true), Some((Reachable, Some(B)))),
+            (Some(Reachable), Some(B), na(false, true), Some((Stale, Some(B)))),
+            (Some(Reachable), Some(A), na(false, true), Some((Reachable, Some(A)))),
+            (Some(Reachable), None, na(false, false), Some((Reachable, Some(A)))),
+            (Some(Stale), Some(A), na(true, false), Some((Reachable, Some(A)))),
+            (Some(Stale), Some(B), na(true, false), Some((Stale, Some(A)))),
+            (Some(Stale), Some(B), na(true, true), Some((Reachable, Some(B)))),
+            (Some(Stale), None, na(true, true), Some((Reachable, Some(A)))),
+            (Some(Stale), Some(A), na(false, true), Some((Stale, Some(A)))),
+            (Some(Probe), Some(A), Kind::Asked, Some((Probe, Some(A)))),
+            (Some(Probe), Some(B), Kind::Asked, Some((Stale, Some(B)))),
+            (Some(Probe), Some(A), na(true, false), Some((Reachable, Some(A)))),
+            (Some(Probe), None, na(true, false), Some((Reachable, Some(A)))),
+            (Some(Probe), Some(B), na(false, false), Some((Probe, Some(A)))),
+            (Some(Probe), Some(B), na(false, true), Some((Stale, Some(B)))),
+        ];
+        for (before, mac, kind, after) in rows {
+            let mut table = in_state(before);
+            let published: Vec<_> = table.resolved().collect();
+            table.report(6 * SECOND, report(1, mac, kind));
+            let found = table.state(P, addr(1)).map(|state| (state, table.resolved().next().map(|n| n.mac)));
+            assert_eq!(found, after, "{before:?} {mac:?} {kind:?}");
+            let changed = published != table.resolved().collect::<Vec<_>>();
+            assert_eq!(table.take_changed(), changed, "{before:?} {mac:?} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_stale_entry_is_probed_by_itself() {
+        let mut table = in_state(Some(State::Stale));
+        table.handle_timeout(STALE);
+        assert_eq!(drain(&mut table), [ask(1, Some(A))]);
+    }
+
+    #[test]
+    fn the_queue_keeps_the_newest() {
+        let mut table = Neighbours::new(Limits { queue: 2, ..Limits::default() });
+        for packet in 1..=4 {
+            table.resolve(0, P, addr(1), packet);
+        }
+        let full = |packet| fail(1, packet, Failure::QueueFull);
+        assert_eq!(drain(&mut table), [ask(1, None), full(1), full(2)]);
+        assert_eq!(table.queued(), 2);
+    }
+
+    #[test]
+    fn all_queues_together_are_bounded() {
+        let mut table = Neighbours::new(Limits { queued: 2, ..Limits::default() });
+        table.resolve(0, P, addr(1), 1);
+        table.resolve(0, P, addr(1), 2);
+        table.resolve(0, P, addr(2), 3);
+        table.resolve(0, P, addr(1), 4);
+        let outputs = drain(&mut table);
+        assert_eq!(
+            outputs,
+            [ask(1, None), ask(2, None), fail(2, 3, Failure::QueueFull), fail(1, 1, Failure::QueueFull)]
+        );
+        assert_eq!(table.queued(), 2);
+    }
+
+    #[test]
+    fn a_full_table_gives_up_the_oldest_unresolved_then_the_unconfirmed() {
+        let mut table = Neighbours::new(Limits { entries: 3, ..Limits::default() });
+        table.resolve(0, P, addr(1), 1);
+        table.report(0, report(1, Some(A), ANSWER));
+        table.report(1, report(2, Some(A), Kind::Asked));
+        table.resolve(2, P, addr(3), 3);
+        drain(&mut table);
+        table.resolve(3, P, addr(4), 4);
+        assert_eq!(drain(&mut table), [fail(3, 3, Failure::TableFull), ask(4, None)]);
+        table.report(3, report(4, Some(B), ANSWER));
+        drain(&mut table);
+        table.resolve(4, P, addr(5), 5);
+        assert_eq!(drain(&mut table), [ask(5, None)]);
+        assert_eq!(table.state(P, addr(2)), None, "the stale one went");
+        table.report(4, report(5, Some(B), ANSWER));
+        drain(&mut table);
+        table.resolve(5, P, addr(6), 6);
+        assert_eq!(drain(&mut table), [fail(6, 6, Failure::TableFull)]);
+        assert_eq!(table.len(), 3);
+    }
+
+    #[test]
+    fn strangers_push_nobody_out() {
+        let mut table = Neighbours::<u32>::new(Limits { entries: 2, ..Limits::default() });
+        for n in 1..=200 {
+            table.report(0, report(n, Some(A), Kind::Asked));
+        }
+        assert_eq!(table.len(), 2);
+        assert!(table.state(P, addr(1)).is_some());
+    }
+
+    #[test]
+    fn the_same_address_on_two_ports_is_two_stations() {
+        let mut table = Neighbours::<u32>::new(Limits::default());
+        table.report(0, report(1, Some(A), Kind::Asked));
+        table.report(0, Report { port: PortId(1), ..report(1, Some(B), Kind::Asked) });
+        assert_eq!(table.resolved().map(|n| n.mac).collect::<Vec<_>>(), [A, B]);
+    }
+
+    #[test]
+    fn a_conflict_is_told_and_defended_once_in_ten_seconds() {
+        let mut table = Neighbours::<u32>::new(Limits::default());
+        let told = |table: &mut Neighbours<u32>, now| {
+            table.conflict(now, P, addr(1), B);
+            drain(table)
+        };
+        let both = [Output::Conflict { port: P, addr: addr(1), mac: B }, Output::Announce { port: P, addr: addr(1) }];
+        assert_eq!(told(&mut table, 0), both);
+        assert_eq!(told(&mut table, DEFEND - 1), []);
+        assert_eq!(told(&mut table, DEFEND), both);
+        assert!(table.is_empty(), "a conflict teaches nothing");
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Resolve(u8),
+        Report(u8, Option<u8>, Kind),
+        Wait(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let kind = prop_oneof![
+            Just(Kind::Asked),
+            Just(Kind::Overheard),
+            any::<(bool, bool)>().prop_map(|(solicited, overrides)| Kind::Advertised { solicited, overrides }),
+        ];
+        prop_oneof![
+            3 => (0u8..12).prop_map(Step::Resolve),
+            2 => (0u8..12, proptest::option::of(0u8..3), kind).prop_map(|(n, mac, kind)| Step::Report(n, mac, kind)),
+            2 => (0u64..6000).prop_map(Step::Wait),
+        ]
+    }
+
+    proptest! {
+        /// Every packet comes back exactly once, limits hold, `changed` is honest, and silence ends everything.
+        #[test]
+        fn nothing_is_lost_or_doubled(steps in proptest::collection::vec(step(), 1..120)) {
+            let limits = Limits { entries: 6, queue: 3, queued: 8 };
+            let mut table = Neighbours::new(limits);
+            let (mut now, mut given, mut back) = (0, 0u32, Vec::new());
+            let mut published: Vec<Neighbour> = Vec::new();
+            let end = [Step::Wait(4000), Step::Wait(40_000), Step::Wait(1000), Step::Wait(1000), Step::Wait(1000), Step::Wait(1000)];
+            for step in steps.into_iter().chain(end) {
+                match step {
+                    Step::Resolve(n) => {
+                        table.resolve(now, P, addr(n), given);
+                        given += 1;
+                    }
+                    Step::Report(n, mac, kind) => {
+                        let mac = mac.map(|m| Mac([2, 0, 0, 0, 0, m]));
+                        table.report(now, report(n, mac, kind));
+                    }
+                    Step::Wait(ms) => {
+                        now += ms * MS;
+                        table.handle_timeout(now);
+                    }
+                }
+                for output in drain(&mut table) {
+                    match output {
+                        Output::Release { packet, .. } | Output::Fail { packet, .. } => back.push(packet),
+                        Output::Solicit { addr, to, .. } => {
+                            let known = table.resolved().find(|n| n.addr == addr).map(|n| n.mac);
+                            prop_assert!(to.is_none() || to == known);
+                        }
+                        Output::Conflict { .. } | Output::Announce { .. } => prop_assert!(false, "no conflict was there"),
+                    }
+                }
+                let resolved: Vec<_> = table.resolved().collect();
+                prop_assert!(table.take_changed() || resolved == published);
+                published = resolved;
+                prop_assert!(table.len() <= limits.entries && table.queued() <= limits.queued);
+                prop_assert_eq!(table.queued() + back.len(), given as usize);
+                prop_assert!(table.poll_timeout().is_some() || table.is_empty());
+            }
+            back.sort_unstable();
+            prop_assert_eq!(back, (0..given).collect::<Vec<_>>());
+            prop_assert!(table.is_empty());
+        }
+    }
+}

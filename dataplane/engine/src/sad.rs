@@ -1,0 +1,277 @@
+//! The writing side of the security association database: install, remove, move.
+
+use crate::aead::Aead;
+use crate::io::Tick;
+use crate::retire::{Retired, Retiring};
+use crate::sa::{Cold, InboundSa, OutboundSa};
+use crate::shared::Shared;
+use culvert_link::SlotRef;
+use culvert_link::record::Refusal;
+use culvert_model::{ChildId, Direction, Encapsulation, SaSpec, SlotIndex, Spi, Tunnel};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Largest replay window, packets: 8 KiB of bits.
+const MAX_WINDOW: u32 = 65_536;
+
+/// What is installed, by slot. Workers see it through [`Shared`]. The handle here outlives the published one, so that a
+/// worker never drops the last.
+pub(crate) struct Sad<A: Aead> {
+    shared: Arc<Shared<A>>,
+    entries: BTreeMap<SlotIndex, Entry<A::Key>>,
+    foreign: HashMap<Spi, SlotIndex>,
+}
+
+pub(crate) struct Entry<K> {
+    pub sa: Installed<K>,
+    pub marks: Marks,
+}
+
+pub(crate) enum Installed<K> {
+    Inbound(Arc<InboundSa<K>>),
+    Outbound(Arc<OutboundSa<K>>),
+}
+
+/// What was already told of an SA.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Marks {
+    pub soft: bool,
+    pub hard: bool,
+    /// The slot's limit when it was last looked at, and the sequence number then.
+    pub limit_seen: Option<(u64, u64)>,
+    pub low: bool,
+    pub keepalive: Tick,
+}
+
+impl<K> Installed<K> {
+    pub fn cold(&self) -> &Cold {
+        match self {
+            Self::Inbound(sa) => &sa.cold,
+            Self::Outbound(sa) => &sa.cold,
+        }
+    }
+
+    pub fn slot(&self) -> &SlotRef {
+        match self {
+            Self::Inbound(sa) => &sa.hot.slot,
+            Self::Outbound(sa) => &sa.hot.slot,
+        }
+    }
+
+    fn is(&self, spi: Spi, direction: Direction) -> bool {
+        self.cold().spi == spi && self.cold().direction == direction
+    }
+}
+
+impl<K> From<Installed<K>> for Retired<K> {
+    fn from(sa: Installed<K>) -> Self {
+        match sa {
+            Installed::Inbound(sa) => Retired::Inbound(sa),
+            Installed::Outbound(sa) => Retired::Outbound(sa),
+        }
+    }
+}
+
+impl<A: Aead> Sad<A> {
+    pub fn new(shared: Arc<Shared<A>>) -> Self {
+        Self { shared, entries: BTreeMap::new(), foreign: HashMap::new() }
+    }
+
+    /// Everything is checked before anything changes. The same SA once more (its slot, SPI and direction) renews it:
+    /// sequence number, window and counters go on.
+    pub fn install(&mut self, spec: &SaSpec, retired: &mut Retiring<A::Key>) -> Result<(), Refusal> {
+        let slot = self.shared.region.slot(spec.slot).ok_or(Refusal::UnknownSlot)?;
+        // Control sets the slot up before it sends the SA; anything else is a mistake that could repeat a nonce.
+        if slot.spi() != Some(spec.spi) || slot.direction() != Some(spec.direction) {
+            return Err(Refusal::SlotMismatch);
+        }
+        let old = self.entries.get(&spec.slot);
+        if old.is_some_and(|old| !old.sa.is(spec.spi, spec.direction)) {
+            return Err(Refusal::SlotMismatch);
+        }
+        check_tunnel(spec.tunnel, spec.encapsulation)?;
+        // Before the key is touched: a child beyond the table is a configuration of more children than slots.
+        if self.shared.outbound.len() <= spec.child.0 as usize {
+            return Err(Refusal::TableFull);
+        }
+        let (key, salt) = key_of::<A>(spec)?;
+        let sa = match spec.direction {
+            Direction::Inbound => self.build_inbound(spec, slot, key, salt)?,
+            Direction::Outbound => {
+                let sa = OutboundSa::new(spec, slot, key, salt).ok_or(Refusal::BadTunnel)?;
+                Installed::Outbound(Arc::new(sa))
+            }
+        };
+        let marks = self.entries.get(&spec.slot).map(|old| old.marks).unwrap_or_default();
+        self.publish(&sa, retired);
+        if let Installed::Outbound(sa) = &sa {
+            self.bind(sa.clone());
+        }
+        let old = self.entries.insert(spec.slot, Entry { sa, marks });
+        retired.extend(old.map(|old| old.sa.into()));
+        Ok(())
+    }
+
+    fn build_inbound(
+        &self,
+        spec: &SaSpec,
+        slot: SlotRef,
+        key: Arc<A::Key>,
+        salt: [u8; 4],
+    ) -> Result<Installed<A::Key>, Refusal> {
+        if spec.replay_window > MAX_WINDOW {
+            return Err(Refusal::BadWindow);
+        }
+        let holder = self.shared.inbound_by_spi(spec.spi);
+        if holder.as_ref().and_then(|sa| sa.as_ref()).is_some_and(|sa| sa.cold.index != spec.slot) {
+            return Err(Refusal::SpiInUse);
+        }
+        Ok(Installed::Inbound(Arc::new(match self.entries.get(&spec.slot).map(|old| &old.sa) {
+            // A window of another size would forget what was accepted while workers still use the old one.
+            Some(Installed::Inbound(old)) if old.hot.window_size != spec.replay_window => {
+                return Err(Refusal::BadWindow);
+            }
+            Some(Installed::Inbound(old)) => old.renewed(spec, key, salt),
+            _ => InboundSa::new(spec, slot, key, salt),
+        })))
+    }
+
+    /// `Err` where the slot holds no such SA.
+    pub fn remove(
+        &mut self,
+        slot: SlotIndex,
+        spi: Spi,
+        direction: Direction,
+        retired: &mut Retiring<A::Key>,
+    ) -> Result<(), Refusal> {
+        if !self.entries.get(&slot).is_some_and(|entry| entry.sa.is(spi, direction)) {
+            return Err(Refusal::UnknownSa);
+        }
+        if let Some(entry) = self.entries.remove(&slot) {
+            self.withdraw(&entry.sa, retired);
+            retired.push(entry.sa.into());
+        }
+        Ok(())
+    }
+
+    /// Removes the child's SAs that control does not know of.
+    pub fn retire_orphans(&mut self, child: ChildId, keep: &[SlotIndex], retired: &mut Retiring<A::Key>) {
+        let of_child = self.entries.values().map(|entry| entry.sa.cold()).filter(|cold| cold.child == child);
+        let orphans: Vec<_> = of_child.filter(|cold| !keep.contains(&cold.index)).map(|cold| cold.index).collect();
+        for slot in orphans {
+            if let Some(entry) = self.entries.remove(&slot) {
+                self.withdraw(&entry.sa, retired);
+                retired.push(entry.sa.into());
+            }
+        }
+    }
+
+    /// The peer has moved: other outer addresses for the same SA.
+    pub fn update_tunnel(
+        &mut self,
+        slot: SlotIndex,
+        spi: Spi,
+        tunnel: Tunnel,
+        encapsulation: Option<Encapsulation>,
+        retired: &mut Retiring<A::Key>,
+    ) -> Result<(), Refusal> {
+        let entry = self.entries.get(&slot).filter(|entry| entry.sa.cold().spi == spi).ok_or(Refusal::UnknownSa)?;
+        check_tunnel(tunnel, encapsulation)?;
+        let marks = entry.marks;
+        let (sa, bound) = match &entry.sa {
+            Installed::Inbound(sa) => (Installed::Inbound(Arc::new(sa.moved(tunnel, encapsulation))), false),
+            Installed::Outbound(sa) => {
+                let moved = sa.moved(tunnel, encapsulation).ok_or(Refusal::BadTunnel)?;
+                (Installed::Outbound(Arc::new(moved)), self.is_bound(sa))
+            }
+        };
+        self.publish(&sa, retired);
+        if let Installed::Outbound(sa) = &sa
+            && bound
+        {
+            self.bind(sa.clone());
+        }
+        let old = self.entries.insert(slot, Entry { sa, marks });
+        retired.extend(old.map(|old| old.sa.into()));
+        Ok(())
+    }
+
+    /// The next `count` entries after `cursor`, which moves along and starts again at the end.
+    pub fn some(&mut self, cursor: &mut SlotIndex, count: usize) -> Vec<&mut Entry<A::Key>> {
+        let from = *cursor;
+        let slice: Vec<_> = self.entries.range_mut(from..).take(count).collect();
+        *cursor = match slice.last() {
+            Some((last, _)) if slice.len() == count => SlotIndex(last.0.saturating_add(1)),
+            _ => SlotIndex(0),
+        };
+        slice.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// Is this the SA its child sends by?
+    pub fn is_bound(&self, sa: &Arc<OutboundSa<A::Key>>) -> bool {
+        let bound = self.shared.outbound_of(sa.cold.child);
+        bound.as_ref().and_then(|bound| bound.as_ref()).is_some_and(|bound| bound.cold.index == sa.cold.index)
+    }
+
+    fn publish(&mut self, sa: &Installed<A::Key>, retired: &mut Retiring<A::Key>) {
+        let Installed::Inbound(sa) = sa else { return };
+        let slot = sa.cold.index;
+        if let Some(place) = self.shared.inbound.get(slot.0 as usize) {
+            place.store(Some(sa.clone()));
+        }
+        if self.shared.region.slot_for_spi(sa.cold.spi) != slot && self.foreign.insert(sa.cold.spi, slot).is_none() {
+            self.publish_foreign(retired);
+        }
+    }
+
+    fn bind(&mut self, sa: Arc<OutboundSa<A::Key>>) {
+        if let Some(place) = self.shared.outbound.get(sa.cold.child.0 as usize) {
+            place.store(Some(sa));
+        }
+    }
+
+    fn withdraw(&mut self, sa: &Installed<A::Key>, retired: &mut Retiring<A::Key>) {
+        match sa {
+            Installed::Inbound(sa) => {
+                if self.foreign.remove(&sa.cold.spi).is_some() {
+                    self.publish_foreign(retired);
+                }
+                if let Some(place) = self.shared.inbound.get(sa.cold.index.0 as usize) {
+                    place.store(None);
+                }
+            }
+            Installed::Outbound(sa) if self.is_bound(sa) => {
+                if let Some(place) = self.shared.outbound.get(sa.cold.child.0 as usize) {
+                    place.store(None);
+                }
+            }
+            Installed::Outbound(_) => {}
+        }
+    }
+
+    fn publish_foreign(&self, retired: &mut Retiring<A::Key>) {
+        let old = self.shared.foreign_spis.swap(Arc::new(self.foreign.clone()));
+        retired.push(Retired::ForeignSpis(old));
+    }
+}
+
+/// Cipher key and salt (RFC 4106 §8.1). The copy is wiped.
+fn key_of<A: Aead>(spec: &SaSpec) -> Result<(Arc<A::Key>, [u8; 4]), Refusal> {
+    let octets = Zeroizing::new(spec.key.expose().to_vec());
+    let (key, salt) = octets.split_last_chunk::<4>().ok_or(Refusal::BadKey)?;
+    if key.len() != spec.suite.key_len() {
+        return Err(Refusal::BadKey);
+    }
+    let key = A::key(spec.suite, key).map_err(|_| Refusal::BadKey)?;
+    Ok((Arc::new(key), *salt))
+}
+
+fn check_tunnel(tunnel: Tunnel, encapsulation: Option<Encapsulation>) -> Result<(), Refusal> {
+    let possible = |addr: IpAddr| !addr.is_unspecified() && !addr.is_multicast() && !addr.is_loopback();
+    let ports = encapsulation.is_none_or(|e| e.local_port != 0 && e.remote_port != 0);
+    let families = tunnel.local.is_ipv4() == tunnel.remote.is_ipv4();
+    let good = families && ports && possible(tunnel.local) && possible(tunnel.remote);
+    if good { Ok(()) } else { Err(Refusal::BadTunnel) }
+}
