@@ -11,6 +11,7 @@ use culvert_lab::{Lab, LabError, missing_tools};
 use gateways::Gateways;
 use screen::{Sample, Screen};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +47,18 @@ enum Failure {
     Said(String),
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Interrupted => {
+                f.write_str("interrupted before the demo could show anything; everything is removed")
+            }
+            Failure::Lab(error) => write!(f, "the demo failed: {error}"),
+            Failure::Said(sentence) => f.write_str(sentence),
+        }
+    }
+}
+
 impl From<LabError> for Failure {
     fn from(error: LabError) -> Self {
         Failure::Lab(error)
@@ -69,16 +82,8 @@ pub fn run(args: &DemoArgs) -> ExitCode {
     }
     match show(args, screen, &stop) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Interrupted) => {
-            eprintln!("culvert: interrupted before the demo could show anything; everything is removed");
-            ExitCode::FAILURE
-        }
-        Err(Failure::Lab(error)) => {
-            eprintln!("culvert: the demo failed: {error}");
-            ExitCode::FAILURE
-        }
-        Err(Failure::Said(sentence)) => {
-            eprintln!("culvert: {sentence}");
+        Err(failure) => {
+            eprintln!("culvert: {failure}");
             ExitCode::FAILURE
         }
     }
@@ -91,7 +96,7 @@ fn show(args: &DemoArgs, mut screen: Screen, stop: &AtomicBool) -> Result<(), Fa
     let mut gateways = Gateways::build(stop)?;
     screen.done(
         "network",
-        &format!("6 namespaces, {}-*, with the switch that is the hostile side", gateways.tag()),
+        &format!("five namespaces, {}-*; wan is the switch between the gateways", gateways.tag()),
         clock,
     );
 

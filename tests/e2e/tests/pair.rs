@@ -52,6 +52,24 @@ fn behind_nat() {
 }
 
 #[test]
+fn esn_and_pfs() {
+    for esp in ["aes128gcm16-esn", "aes256gcm16-x25519-esn"] {
+        scenario(
+            PAIR,
+            |plans| plans.child(|child| child.esp_proposals = esp.to_owned()),
+            |s| {
+                s.connect()?;
+                s.ping_all()?;
+                let tunnel = s.a.culvert().status()?.tunnels.remove(0);
+                assert!(tunnel.esn, "{tunnel:?}");
+                assert!(esp.starts_with(tunnel.suite.as_deref().unwrap_or("none")), "{tunnel:?}");
+                Ok(())
+            },
+        );
+    }
+}
+
+#[test]
 fn a_packet_raises_the_tunnel() {
     scenario(
         Setup { start: Start::Trap, ..PAIR },

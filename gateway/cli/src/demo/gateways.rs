@@ -111,12 +111,15 @@ impl<'a> Gateways<'a> {
     /// Why there is no tunnel, in the gateways' own words.
     fn complaint(&mut self) -> String {
         let mut text = String::from("the tunnel did not come up.");
-        if let Ok(both) = self.status() {
-            for (name, status) in ["gw-a", "gw-b"].iter().zip(&both) {
-                for error in status.tunnels.iter().filter_map(|tunnel| tunnel.last_error.as_ref()) {
-                    text += &format!("\n{name}: {error}");
+        match self.status() {
+            Ok(both) => {
+                for (name, status) in ["gw-a", "gw-b"].iter().zip(&both) {
+                    for error in status.tunnels.iter().filter_map(|tunnel| tunnel.last_error.as_ref()) {
+                        text += &format!("\n{name}: {error}");
+                    }
                 }
             }
+            Err(failure) => text += &format!("\nTheir status cannot be had: {failure}"),
         }
         for (name, gateway) in [("gw-a", &mut self.a), ("gw-b", &mut self.b)] {
             if let Some(process) = gateway.process() {
