@@ -39,19 +39,19 @@ pub enum Shape {
 }
 
 /// A payload and how often it stands in a message.
-struct Rule {
-    payload: PayloadType,
-    min: u8,
-    max: u8,
+pub(super) struct Rule {
+    pub payload: PayloadType,
+    pub min: u8,
+    pub max: u8,
 }
 
-struct Form {
-    shape: Shape,
-    rules: &'static [Rule],
+pub(super) struct Form {
+    pub shape: Shape,
+    pub rules: &'static [Rule],
 }
 
 /// The forms that one exchange has in one direction. The first is the usual one.
-pub(super) struct Grammar(&'static [Form]);
+pub(super) struct Grammar(pub &'static [Form]);
 
 const fn one(payload: PayloadType) -> Rule {
     Rule { payload, min: 1, max: 1 }

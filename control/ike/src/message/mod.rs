@@ -14,6 +14,8 @@ mod payload;
 mod protected;
 mod reader;
 mod registry;
+#[cfg(test)]
+mod tests;
 
 pub use clear::ClearMessage;
 pub use error::{EncodeError, Error, Fault};
@@ -24,7 +26,7 @@ pub use payload::{
     Attribute, Authentication, Certificate, Configuration, ConfigurationAttribute, Delete, Identity, KeyExchangeData,
     KnownTransform, Nonce, Notify, Payload, Proposal, SecurityAssociation, Selector, TrafficSelectors, Transform,
 };
-pub use protected::{OpenedMessage, Opener, Protected, Sealer};
+pub use protected::{OpenedMessage, Opener, Protected, Sealer, parse_inner};
 pub use registry::{
     AuthMethod, CertificateEncoding, ConfigurationKind, ExchangeType, NotifyType, PayloadType, Protocol, TransformType,
 };

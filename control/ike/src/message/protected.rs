@@ -86,7 +86,17 @@ impl Sealer {
         let mut data = Vec::new();
         chain::write(payloads, grammar, &mut data)?;
         pad(&mut data, self.keys.encryption.block_len());
+        self.seal_octets(provider, header, chain::first(payloads), data)
+    }
 
+    /// `data` is payloads and padding.
+    pub(super) fn seal_octets(
+        &mut self,
+        provider: &dyn Provider,
+        header: &Header,
+        first: PayloadType,
+        mut data: Vec<u8>,
+    ) -> Result<Vec<u8>, EncodeError> {
         let iv = self.iv(provider)?;
         let body_len = iv.len() + data.len() + self.keys.icv_len();
         let too_long = EncodeError::TooLong { payload: PayloadType::Encrypted };
@@ -97,7 +107,7 @@ impl Sealer {
         }
         let mut out = Vec::with_capacity(len);
         header.emit(PayloadType::Encrypted, len as u32, &mut out);
-        out.extend_from_slice(&[chain::first(payloads).to_wire(), 0]);
+        out.extend_from_slice(&[first.to_wire(), 0]);
         out.extend_from_slice(&generic_len.to_be_bytes());
 
         // RFC 5282 §5.1: the AEAD covers everything before the IV. Otherwise the ICV covers everything before itself.
@@ -237,8 +247,18 @@ impl<'a> Protected<'a> {
         let (pad, padded) = data.split_last().ok_or(Fault::EncryptedLength { got: 0 })?;
         let len = padded.len().checked_sub((*pad).into()).ok_or(Fault::PadLength { pad: *pad })?;
         let inner = padded.get(..len).ok_or(Fault::PadLength { pad: *pad })?;
-        let grammar = grammar::encrypted(self.header.exchange, self.header.response)?;
-        let (shape, payloads) = chain::parse(self.first, inner, grammar)?;
+        let (shape, payloads) = parse_inner(self.header.exchange, self.header.response, self.first, inner)?;
         Ok(OpenedMessage { header: self.header, shape, payloads })
     }
+}
+
+/// Reads what an Encrypted payload held, without its padding. [`Protected::open`] comes here after the integrity check;
+/// a fuzzer, which cannot forge one, directly.
+pub fn parse_inner(
+    exchange: ExchangeType,
+    response: bool,
+    first: PayloadType,
+    octets: &[u8],
+) -> Result<(Shape, Vec<Payload>), Fault> {
+    chain::parse(first, octets, grammar::encrypted(exchange, response)?)
 }
