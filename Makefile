@@ -39,7 +39,7 @@ lint:
 	$(CARGO) check --workspace --all-targets --no-default-features
 	python3 tests/dependency-law.py
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
-	  $(CARGO) deny --offline check licenses bans sources; \
+	  $(CARGO) deny --offline check --hide-inclusion-graph licenses bans sources; \
 	else \
 	  echo "cargo-deny is not installed: licences and sources not checked"; \
 	fi
