@@ -5,6 +5,7 @@ use crate::buffer::Buffer;
 use crate::io::{Io, Punt};
 use crate::packet::{Leaving, Transit};
 use crate::shared::View;
+use crate::topology::is_link_local;
 use crate::worker::{Batch, Worker};
 use culvert_telemetry::DropReason;
 use culvert_wire::{EtherType, ethernet};
@@ -25,9 +26,11 @@ impl<A: Aead> Worker<A> {
             let destination = transit.head.flow.destination;
             let hop = match last {
                 Some((known, hop)) if known == destination => hop,
+                // Only the box itself speaks to link-local addresses: there where it was spoken to.
+                _ if is_link_local(destination) => view.topology.hop_on(transit.port, destination),
                 _ => view.topology.hop(destination),
             };
-            last = Some((destination, hop));
+            last = Some((destination, hop)).filter(|_| !is_link_local(destination));
             match hop {
                 None => self.counters.drop(DropReason::NoRoute),
                 Some(hop) if transit.packet.data().len() <= usize::from(hop.mtu) => {

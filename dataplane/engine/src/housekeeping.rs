@@ -5,12 +5,13 @@
 
 use crate::aead::Aead;
 use crate::buffer::Buffer;
+use crate::host::{Limits, Neighbours, TokenBucket};
+use crate::io::{Punt, Tick};
 use crate::policies::Policies;
 use crate::retire::{Graveyard, Retired, Retiring};
 use crate::sad::Sad;
 use crate::shared::Shared;
 use crate::worker::Worker;
-use core::marker::PhantomData;
 use culvert_link::record::{Command, Datagram, Event, Refusal};
 use culvert_model::{Action, SlotIndex};
 use culvert_telemetry::WorkerCounter;
@@ -34,12 +35,25 @@ pub struct Housekeeping<A: Aead, B> {
     pub(crate) datagrams: VecDeque<Datagram>,
     /// Where the watch over ages goes on.
     pub(crate) cursor: SlotIndex,
-    buffers: PhantomData<fn() -> B>,
+    pub(crate) neighbours: Neighbours<B>,
+    pub(crate) errors: TokenBucket,
+    pub(crate) echoes: TokenBucket,
+    /// What the box's own packets came back with.
+    pub(crate) returned: VecDeque<Punt<B>>,
+    /// Frame or packet being written.
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) identification: u16,
+    pub(crate) announced: bool,
 }
+
+/// ICMP errors: as many in a second, and at once (RFC 4443 §2.4(f) asks for a limit).
+const ERRORS: (u32, u32) = (100, 50);
+/// Echo replies: above any ping, below a flood.
+const ECHOES: (u32, u32) = (2000, 1000);
 
 impl<A: Aead, B: Buffer> Housekeeping<A, B> {
     /// `index` is the thread's counter block in the link; `None` where the link has no such block.
-    pub fn new(shared: Arc<Shared<A>>, index: usize, aead: A) -> Option<Self> {
+    pub fn new(shared: Arc<Shared<A>>, index: usize, aead: A, now: Tick) -> Option<Self> {
         Some(Self {
             own: Worker::new(shared.clone(), index, aead)?,
             sad: Sad::new(shared.clone()),
@@ -48,7 +62,13 @@ impl<A: Aead, B: Buffer> Housekeeping<A, B> {
             events: VecDeque::new(),
             datagrams: VecDeque::new(),
             cursor: SlotIndex(0),
-            buffers: PhantomData,
+            neighbours: Neighbours::new(Limits::default()),
+            errors: TokenBucket::new(ERRORS.0, ERRORS.1, now),
+            echoes: TokenBucket::new(ECHOES.0, ECHOES.1, now),
+            returned: VecDeque::new(),
+            scratch: Vec::new(),
+            identification: 0,
+            announced: false,
             shared,
         })
     }

@@ -26,7 +26,7 @@ pub trait Io<B> {
     fn allocate(&mut self) -> Option<B>;
 }
 
-/// Where a packet came in.
+/// Where a packet came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// From a port, in clear.
@@ -35,6 +35,8 @@ pub enum Origin {
     Tunnel,
     /// Made by the box.
     Own,
+    /// Made by the box about a packet that came out of a tunnel, which it may quote: no policy, no way out.
+    OwnAnswer,
 }
 
 /// What a worker leaves to housekeeping. `packet` starts at the IP header, `frame` at the Ethernet header.

@@ -7,6 +7,7 @@
 
 mod aead;
 mod ageing;
+mod answers;
 mod buffer;
 mod classify;
 mod counters;
@@ -20,6 +21,7 @@ mod housekeeping;
 mod inbound;
 mod io;
 mod outbound;
+mod own;
 mod packet;
 mod policies;
 mod policy;

@@ -107,5 +107,5 @@ pub(crate) fn once_a_second(last: &AtomicU64, now: Tick) -> bool {
 
 /// Packets the box makes are not forwarded: their TTL is as it should be.
 pub(crate) const fn is_forwarded(origin: Origin) -> bool {
-    !matches!(origin, Origin::Own)
+    !matches!(origin, Origin::Own | Origin::OwnAnswer)
 }

@@ -52,6 +52,7 @@ impl Spd {
     pub fn judge(&self, flow: &Flow, fragment: bool, origin: Origin) -> Verdict {
         let admitted = match origin {
             Origin::Tunnel | Origin::Own => true,
+            Origin::OwnAnswer => false,
             Origin::Clear => match self.inbound(flow, fragment) {
                 Found::Nothing => false,
                 Found::Action(Action::Bypass) => true,
@@ -167,6 +168,8 @@ mod tests {
         let other = flow("10.1.0.1", "192.0.2.1");
         assert_eq!(spd.judge(&other, false, Origin::Clear), Verdict::Drop(DropReason::NoPolicy));
         assert_eq!(spd.judge(&other, false, Origin::Own), Verdict::Forward);
+        assert_eq!(spd.judge(&other, false, Origin::OwnAnswer), Verdict::Drop(DropReason::NoPolicy));
+        assert_eq!(spd.judge(&out, false, Origin::OwnAnswer), protect);
         assert_eq!(spd.admits_to_box(&other, false), Ok(()));
     }
 

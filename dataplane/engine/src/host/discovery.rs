@@ -302,12 +302,12 @@ mod tests {
         text.parse().unwrap()
     }
 
-    struct Box {
+    struct Station {
         table: Neighbours<u32>,
         out: Vec<u8>,
     }
 
-    impl Box {
+    impl Station {
         fn new() -> Self {
             Self { table: Neighbours::new(Limits::default()), out: Vec::new() }
         }
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_captured_request_gets_the_captured_reply() {
-        let mut this = Box::new();
+        let mut this = Station::new();
         assert_eq!(this.hear(&testing::bytes(testing::ARP_REQUEST)), Outcome::Reply);
         assert_eq!(this.out, testing::bytes(testing::ARP_REPLY));
         assert_eq!(this.state("192.0.2.1"), Some(State::Stale));
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_captured_solicitation_gets_the_captured_advertisement() {
-        let mut this = Box::new();
+        let mut this = Station::new();
         assert_eq!(this.hear(&testing::bytes(testing::SOLICITATION)), Outcome::Reply);
         let (eth, carrier, message) = parsed(&this.out);
         let (eth_linux, carrier_linux, message_linux) = parsed(&testing::bytes(testing::ADVERTISEMENT));
@@ -376,7 +376,7 @@ mod tests {
             addresses: vec!["192.0.2.1/24".parse().unwrap(), "2001:db8::1/64".parse().unwrap()],
             ..interface()
         };
-        let mut this = Box::new();
+        let mut this = Station::new();
         for (target, question, answer) in [
             ("192.0.2.2", testing::ARP_REQUEST, testing::ARP_REPLY),
             ("2001:db8::2", testing::SOLICITATION, testing::ADVERTISEMENT),
@@ -422,7 +422,7 @@ mod tests {
             ("a reply nobody asked for", arp(|p| p.operation = arp::Operation::Reply), Outcome::Absorbed),
         ];
         for (name, frame, expected) in cases {
-            let mut this = Box::new();
+            let mut this = Station::new();
             assert_eq!(this.hear(&frame), expected, "{name}");
             assert!(this.table.is_empty() && this.out.is_empty(), "{name}");
             assert_eq!(this.table.poll_output(), None, "{name}");
@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn an_arp_probe_is_answered_and_teaches_nothing() {
-        let mut this = Box::new();
+        let mut this = Station::new();
         assert_eq!(this.hear(&arp(|p| p.sender = Ipv4Addr::UNSPECIFIED)), Outcome::Reply);
         assert!(this.table.is_empty());
     }
@@ -447,7 +447,7 @@ mod tests {
         };
         let claim = nd("2001:db8::2", "ff02::1", &ndp::Message::NeighbourAdvertisement(claim));
         for (text, frame) in [("192.0.2.2", arp(|p| p.sender = [192, 0, 2, 2].into())), ("2001:db8::2", claim)] {
-            let mut this = Box::new();
+            let mut this = Station::new();
             assert_eq!(this.hear(&frame), Outcome::Absorbed);
             let (port, addr) = (PortId(3), addr(text));
             assert_eq!(this.table.poll_output(), Some(Output::Conflict { port, addr, mac: A }));
@@ -511,7 +511,7 @@ mod tests {
             ("IPv4", testing::bytes(testing::ECHO_REQUEST_V4), Outcome::Refused(DropReason::BadEthertype)),
         ];
         for (name, frame, expected) in cases {
-            let mut this = Box::new();
+            let mut this = Station::new();
             assert_eq!(this.hear(&frame), expected, "{name}");
             assert!(this.table.is_empty() && this.out.is_empty(), "{name}");
             assert_eq!(this.table.poll_output(), None, "{name}");
@@ -522,17 +522,17 @@ mod tests {
     fn a_routed_solicitation_is_refused() {
         let mut frame = testing::bytes(testing::SOLICITATION);
         frame[ethernet::LEN + 7] = 254;
-        assert_eq!(Box::new().hear(&frame), Outcome::Refused(DropReason::BadNeighbourDiscovery));
+        assert_eq!(Station::new().hear(&frame), Outcome::Refused(DropReason::BadNeighbourDiscovery));
     }
 
     #[test]
     fn frames_for_other_stations_are_refused() {
         let mut frame = testing::bytes(testing::ARP_REQUEST);
         frame[..6].copy_from_slice(&[2, 9, 9, 9, 9, 9]);
-        assert_eq!(Box::new().hear(&frame), Outcome::Refused(DropReason::NotOurMac));
+        assert_eq!(Station::new().hear(&frame), Outcome::Refused(DropReason::NotOurMac));
         let mut frame = testing::bytes(testing::ARP_REQUEST);
         frame[6] |= 1;
-        assert_eq!(Box::new().hear(&frame), Outcome::Refused(DropReason::NotOurMac));
+        assert_eq!(Station::new().hear(&frame), Outcome::Refused(DropReason::NotOurMac));
     }
 
     #[test]
@@ -564,7 +564,7 @@ mod tests {
         for hex in [testing::ARP_REQUEST, testing::SOLICITATION, testing::ADVERTISEMENT] {
             let frame = testing::bytes(hex);
             for len in 0..frame.len() {
-                let mut this = Box::new();
+                let mut this = Station::new();
                 assert!(matches!(this.hear(&frame[..len]), Outcome::Refused(_)), "{len}");
                 assert!(this.out.is_empty() && this.table.is_empty(), "{len}");
             }
@@ -582,7 +582,7 @@ mod tests {
                 let at = at % frame.len();
                 frame[at] = value;
             }
-            let mut this = Box::new();
+            let mut this = Station::new();
             let outcome = this.hear(&frame);
             prop_assert_eq!(outcome == Outcome::Reply, !this.out.is_empty());
             if outcome == Outcome::Reply {

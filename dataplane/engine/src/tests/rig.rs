@@ -108,7 +108,7 @@ impl Gateway {
         ];
         shared.topology.store(Arc::new(shared.topology.load().with_neighbours(neighbours)));
         let worker = Worker::new(shared.clone(), 0, RustCrypto).unwrap();
-        let house = Housekeeping::new(shared.clone(), 63, RustCrypto).unwrap();
+        let house = Housekeeping::new(shared.clone(), 63, RustCrypto, 0).unwrap();
         Self { region, shared, worker, house, io: TestIo::default(), site, next_token: 1 }
     }
 

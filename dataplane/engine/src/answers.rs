@@ -1,0 +1,166 @@
+//! What workers leave: packets to the box, and packets somebody should be told about.
+
+use crate::aead::Aead;
+use crate::buffer::Buffer;
+use crate::host::{Outcome, Problem, Silence, discovery, icmp};
+use crate::housekeeping::{Housekeeping, MAX_DATAGRAMS};
+use crate::io::{Io, Origin, PortId, Punt, Tick};
+use crate::packet::Head;
+use crate::topology::{Interface, Topology};
+use culvert_link::record::{Datagram, Event};
+use culvert_telemetry::{DropReason, WorkerCounter};
+use culvert_wire::ipv4::ChecksumMode;
+use culvert_wire::{EtherType, ethernet, ike, protocol, udp, vlan};
+use std::net::SocketAddr;
+
+impl<A: Aead, B: Buffer> Housekeeping<A, B> {
+    /// Takes what a worker left.
+    pub fn handle_punt(&mut self, now: Tick, punt: Punt<B>, io: &mut impl Io<B>) {
+        self.take(now, punt, io);
+        self.after(now, io);
+    }
+
+    pub(crate) fn take(&mut self, now: Tick, punt: Punt<B>, io: &mut impl Io<B>) {
+        let topology = self.shared.topology.load_full();
+        match punt {
+            Punt::Neighbour { port, frame } => match topology.interface(port) {
+                Some(interface) => self.neighbour_frame(now, interface, &frame, io),
+                None => self.own.counters.drop(DropReason::InterfaceDown),
+            },
+            Punt::Host { port, origin, packet } => match topology.interface(port) {
+                Some(interface) => self.host_packet(now, interface, origin, &packet, io),
+                None => self.own.counters.drop(DropReason::InterfaceDown),
+            },
+            Punt::Ike { local, remote, offset, packet } => {
+                if let Err(reason) = self.ike_message(local, remote, offset, &packet) {
+                    self.own.counters.drop(reason);
+                }
+            }
+            Punt::TtlExceeded { port, origin, packet } => {
+                self.own.counters.drop(DropReason::TtlExceeded);
+                self.tell(now, &topology, (port, origin), Problem::TtlExceeded, &packet, io);
+            }
+            Punt::TooBig { port, origin, mtu, packet } => {
+                self.own.counters.drop(DropReason::TooBig);
+                self.tell(now, &topology, (port, origin), Problem::TooBig { mtu }, &packet, io);
+            }
+            Punt::Unresolved { port, next_hop, packet } => self.neighbours.resolve(now, port, next_hop, packet),
+            Punt::Acquire { child, flow } => self.report(Event::Acquire { child, flow }),
+            Punt::NatMapping { slot, spi, remote } => self.report(Event::NatMappingSeen { slot, spi, remote }),
+        }
+    }
+
+    fn neighbour_frame(&mut self, now: Tick, interface: &Interface, frame: &B, io: &mut impl Io<B>) {
+        let untagged = without_tag(frame.data());
+        let frame = untagged.as_deref().unwrap_or(frame.data());
+        let is_arp = ethernet::Repr::parse(frame).is_ok_and(|(header, _)| header.ether_type == EtherType::ARP);
+        match discovery::handle_frame(now, interface, frame, &mut self.neighbours, &mut self.scratch) {
+            Outcome::Reply => {
+                let kind = if is_arp { WorkerCounter::ArpReplies } else { WorkerCounter::NeighbourAdvertisements };
+                self.own.counters.add(kind, 1);
+                self.send_frame(interface.port, io);
+            }
+            Outcome::Absorbed => {}
+            Outcome::NotDiscovery => self.own.counters.drop(DropReason::BadNeighbourDiscovery),
+            Outcome::Refused(reason) => self.own.counters.drop(reason),
+        }
+    }
+
+    /// ICMP echo is answered; for the rest there is no host interface yet.
+    fn host_packet(&mut self, now: Tick, interface: &Interface, origin: Origin, packet: &B, io: &mut impl Io<B>) {
+        let head = match Head::parse(packet.data(), ChecksumMode::Trusted) {
+            Ok(head) => head,
+            Err(reason) => return self.own.counters.drop(reason),
+        };
+        if !matches!(head.flow.protocol, protocol::ICMP | protocol::ICMPV6) {
+            return self.own.counters.drop(DropReason::HostUnsupported);
+        }
+        match icmp::echo_reply(now, interface, packet.data(), &mut self.echoes, &mut self.scratch) {
+            Ok(()) => {
+                self.own.counters.add(WorkerCounter::EchoReplies, 1);
+                self.send_own(now, answer_to(origin), interface.port, io);
+            }
+            Err(silence) => self.own.counters.drop(of_silence(silence)),
+        }
+    }
+
+    /// An ICMP error to the packet's sender. About a packet out of a tunnel it speaks with the address of the side the
+    /// packet went to, which the tunnel's selectors hold.
+    fn tell(
+        &mut self,
+        now: Tick,
+        topology: &Topology,
+        (port, origin): (PortId, Origin),
+        problem: Problem,
+        packet: &B,
+        io: &mut impl Io<B>,
+    ) {
+        let side = match origin {
+            Origin::Tunnel => Head::parse(packet.data(), ChecksumMode::Trusted)
+                .ok()
+                .and_then(|head| topology.hop(head.flow.destination))
+                .map_or(port, |hop| hop.port),
+            _ => port,
+        };
+        let Some(interface) = topology.interface(side) else { return };
+        let written = icmp::error(now, interface, problem, packet.data(), false, &mut self.errors, &mut self.scratch);
+        // The packet itself is counted already; that nothing is said about it is no second drop.
+        if written.is_ok() {
+            self.own.counters.add(WorkerCounter::IcmpErrors, 1);
+            self.send_own(now, answer_to(origin), port, io);
+        }
+    }
+
+    /// The datagram of an IKE message for control. What is no IKE message by its first 28 octets goes no further.
+    fn ike_message(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        offset: u16,
+        packet: &B,
+    ) -> Result<(), DropReason> {
+        let head = Head::parse(packet.data(), ChecksumMode::Trusted)?;
+        let upper = packet.data().get(usize::from(head.upper)..head.len).ok_or(DropReason::Truncated)?;
+        let (header, payload) = udp::Repr::parse(upper).map_err(|_| DropReason::UdpMalformed)?;
+        header.verify(remote.ip(), local.ip(), payload).map_err(|_| DropReason::UdpMalformed)?;
+        let marker = usize::from(offset).saturating_sub(usize::from(head.upper) + udp::LEN);
+        let message = payload.get(marker..).ok_or(DropReason::IkeMalformed)?;
+        ike::Repr::parse(message).map_err(|_| DropReason::IkeMalformed)?;
+        if self.datagrams.len() >= MAX_DATAGRAMS {
+            return Err(DropReason::PuntFull);
+        }
+        self.datagrams.push_back(Datagram { local, remote, payload: message.to_vec() });
+        Ok(())
+    }
+}
+
+const fn answer_to(origin: Origin) -> Origin {
+    match origin {
+        Origin::Tunnel | Origin::OwnAnswer => Origin::OwnAnswer,
+        Origin::Clear | Origin::Own => Origin::Own,
+    }
+}
+
+fn of_silence(silence: Silence) -> DropReason {
+    match silence {
+        Silence::Malformed => DropReason::IcmpMalformed,
+        Silence::RateLimited => DropReason::IcmpRateLimited,
+        Silence::TooLong => DropReason::TooBig,
+        Silence::IcmpError
+        | Silence::Fragment
+        | Silence::Multicast
+        | Silence::Source
+        | Silence::MayFragment
+        | Silence::NotEcho
+        | Silence::NoAddress => DropReason::IcmpIgnored,
+    }
+}
+
+/// The frame without its priority tag, where it has one.
+fn without_tag(frame: &[u8]) -> Option<Vec<u8>> {
+    let (header, rest) =
+        ethernet::Repr::parse(frame).ok().filter(|(header, _)| header.ether_type == EtherType::VLAN)?;
+    let (tag, payload) = vlan::Repr::parse(rest).ok()?;
+    let header = ethernet::Repr { ether_type: tag.ether_type, ..header };
+    Some([&header.to_bytes(), payload].concat())
+}

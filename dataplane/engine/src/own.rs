@@ -1,0 +1,213 @@
+//! What the box itself sends: IKE for control, keepalives, answers, and the frames that find neighbours.
+
+use crate::aead::Aead;
+use crate::ageing::PER_TICK;
+use crate::buffer::Buffer;
+use crate::host::{Failure, Output, datagram, discovery};
+use crate::housekeeping::Housekeeping;
+use crate::io::{Io, Origin, PortId, Punt, Tick};
+use crate::packet::{Head, Transit};
+use crate::retire::Retired;
+use crate::sad::{Entry, Installed};
+use crate::topology::Hop;
+use crate::worker::{Batch, seconds};
+use culvert_link::record::Datagram;
+use culvert_telemetry::{DropReason, WorkerCounter};
+use culvert_wire::Mac;
+use culvert_wire::ipv4::ChecksumMode;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// The caller's ports; what housekeeping would leave to housekeeping comes back to it.
+pub(crate) struct OwnIo<'a, B, I> {
+    pub io: &'a mut I,
+    pub returned: &'a mut VecDeque<Punt<B>>,
+}
+
+impl<B, I: Io<B>> Io<B> for OwnIo<'_, B, I> {
+    fn transmit(&mut self, port: PortId, frame: B) {
+        self.io.transmit(port, frame);
+    }
+
+    fn to_housekeeping(&mut self, item: Punt<B>) -> Result<(), Punt<B>> {
+        self.returned.push_back(item);
+        Ok(())
+    }
+
+    fn allocate(&mut self) -> Option<B> {
+        self.io.allocate()
+    }
+}
+
+impl<A: Aead, B: Buffer> Housekeeping<A, B> {
+    /// Sends an IKE message of control's. IKE is never sent through a tunnel, whatever the policies say.
+    pub fn inject(&mut self, now: Tick, message: &Datagram, io: &mut impl Io<B>) {
+        if !self.shared.is_open() {
+            return self.own.counters.drop(DropReason::InterfaceDown);
+        }
+        self.identification = self.identification.wrapping_add(1);
+        let (local, remote) = (message.local, message.remote);
+        match datagram::ike(local, remote, &message.payload, self.identification, &mut self.scratch) {
+            Ok(()) => self.send_past_policy(now, io),
+            Err(_) => self.own.counters.drop(DropReason::IkeMalformed),
+        }
+        self.after(now, io);
+    }
+
+    /// Call every 10 to 100 ms: ages, keepalives, retries, and the reclaiming of what was replaced.
+    pub fn tick(&mut self, now: Tick, io: &mut impl Io<B>) {
+        self.reclaim();
+        if !self.shared.is_open() {
+            return;
+        }
+        if !self.announced {
+            self.announced = true;
+            self.announce(io);
+        }
+        self.keep_alive(now, io);
+        self.watch_ages();
+        self.neighbours.handle_timeout(now);
+        self.after(now, io);
+    }
+
+    /// Tells the neighbours where the box is now.
+    fn announce(&mut self, io: &mut impl Io<B>) {
+        let topology = self.shared.topology.load_full();
+        for interface in topology.interfaces() {
+            for addr in discovery::announced(interface) {
+                discovery::announce(interface, addr, &mut self.scratch);
+                self.send_frame(interface.port, io);
+            }
+        }
+    }
+
+    /// The SAs that [`Self::watch_ages`] comes to next.
+    fn keep_alive(&mut self, now: Tick, io: &mut impl Io<B>) {
+        let mut due: Vec<(SocketAddr, SocketAddr)> = Vec::new();
+        let shared = self.shared.clone();
+        for Entry { sa, marks } in self.sad.some(&mut self.cursor.clone(), PER_TICK) {
+            let Installed::Outbound(sa) = sa else { continue };
+            let bound = shared.outbound_of(sa.cold.child);
+            let is_bound = bound.as_ref().and_then(|bound| bound.as_ref()).is_some_and(|bound| Arc::ptr_eq(bound, sa));
+            let Some(ports) = sa.cold.encapsulation.filter(|ports| !ports.keepalive.is_zero() && is_bound) else {
+                continue;
+            };
+            // RFC 3948 §4: only where nothing else kept the mapping alive.
+            let interval = Tick::try_from(ports.keepalive.as_nanos()).unwrap_or(Tick::MAX);
+            let used = sa.hot.slot.last_used().min(seconds(now)).saturating_mul(1_000_000_000);
+            if now.saturating_sub(used.max(marks.keepalive)) >= interval {
+                marks.keepalive = now;
+                let tunnel = sa.cold.tunnel;
+                let ends = (tunnel.local, ports.local_port, tunnel.remote, ports.remote_port);
+                due.push((SocketAddr::new(ends.0, ends.1), SocketAddr::new(ends.2, ends.3)));
+            }
+        }
+        for (local, remote) in due {
+            self.identification = self.identification.wrapping_add(1);
+            if datagram::keepalive(local, remote, self.identification, &mut self.scratch).is_ok() {
+                self.own.counters.add(WorkerCounter::NatKeepalivesSent, 1);
+                self.send_past_policy(now, io);
+            }
+        }
+    }
+
+    /// The packet in `scratch`, through the policies. `port`: where what it answers came in.
+    pub(crate) fn send_own(&mut self, now: Tick, origin: Origin, port: PortId, io: &mut impl Io<B>) {
+        let Some(transit) = self.own_packet(origin, port, io) else { return };
+        let view = self.shared.view(now);
+        let mut batch = Batch::new();
+        batch.push(transit);
+        self.own.send(&view, batch, &mut OwnIo { io, returned: &mut self.returned });
+    }
+
+    /// The packet in `scratch`, routed only.
+    fn send_past_policy(&mut self, now: Tick, io: &mut impl Io<B>) {
+        let Some(transit) = self.own_packet(Origin::Own, PortId(u16::MAX), io) else { return };
+        let view = self.shared.view(now);
+        let (mut batch, mut leaving) = (Batch::new(), Batch::new());
+        batch.push(transit);
+        let io = &mut OwnIo { io, returned: &mut self.returned };
+        self.own.route(&view, batch, &mut leaving, io);
+        self.own.transmit(leaving, io);
+    }
+
+    fn own_packet(&mut self, origin: Origin, port: PortId, io: &mut impl Io<B>) -> Option<Transit<B>> {
+        let packet = self.buffer_of_scratch(io)?;
+        match Head::parse(packet.data(), ChecksumMode::Trusted) {
+            Ok(head) => Some(Transit { packet, origin, port, head }),
+            Err(reason) => {
+                self.own.counters.drop(reason);
+                None
+            }
+        }
+    }
+
+    /// The frame in `scratch`.
+    pub(crate) fn send_frame(&mut self, port: PortId, io: &mut impl Io<B>) {
+        if let Some(frame) = self.buffer_of_scratch(io) {
+            io.transmit(port, frame);
+        }
+    }
+
+    fn buffer_of_scratch(&mut self, io: &mut impl Io<B>) -> Option<B> {
+        let mut buffer = io.allocate();
+        let room = buffer.as_mut().and_then(|buffer| buffer.append(self.scratch.len()));
+        match room.map(|room| room.copy_from_slice(&self.scratch)) {
+            Some(()) => buffer,
+            None => {
+                self.own.counters.drop(DropReason::NoBuffer);
+                None
+            }
+        }
+    }
+
+    /// After every call: own packets that came back, then what the neighbour table wants done, then its news to the
+    /// workers.
+    pub(crate) fn after(&mut self, now: Tick, io: &mut impl Io<B>) {
+        // An answer never causes another, so this ends.
+        while let Some(punt) = self.returned.pop_front() {
+            self.take(now, punt, io);
+        }
+        while let Some(output) = self.neighbours.poll_output() {
+            self.obey(output, io);
+        }
+        if self.neighbours.take_changed() {
+            let new = self.shared.topology.load().with_neighbours(self.neighbours.resolved().collect());
+            let old = self.shared.topology.swap(Arc::new(new));
+            self.retire(Retired::Topology(old));
+        }
+    }
+
+    fn obey(&mut self, output: Output<B>, io: &mut impl Io<B>) {
+        match output {
+            Output::Solicit { port, addr, to } => self.solicit(port, addr, to, io),
+            Output::Release { port, addr, mac, packet } => {
+                let hop = self.shared.topology.load().hop_on(port, addr).map(|hop| Hop { mac: Some(mac), ..hop });
+                let Some(hop) = hop else { return self.own.counters.drop(DropReason::InterfaceDown) };
+                let mut leaving = Batch::new();
+                leaving.push(crate::packet::Leaving { packet, hop });
+                self.own.transmit(leaving, &mut OwnIo { io, returned: &mut self.returned });
+            }
+            Output::Fail { failure, .. } => self.own.counters.drop(match failure {
+                Failure::Unanswered => DropReason::NeighbourUnresolved,
+                Failure::QueueFull | Failure::TableFull => DropReason::NeighbourQueueFull,
+            }),
+            Output::Conflict { .. } => {}
+            Output::Announce { port, addr } => {
+                let topology = self.shared.topology.load_full();
+                if let Some(interface) = topology.interface(port) {
+                    discovery::announce(interface, addr, &mut self.scratch);
+                    self.send_frame(port, io);
+                }
+            }
+        }
+    }
+
+    fn solicit(&mut self, port: PortId, addr: IpAddr, to: Option<Mac>, io: &mut impl Io<B>) {
+        let topology = self.shared.topology.load_full();
+        if topology.interface(port).is_some_and(|i| discovery::solicit(i, addr, to, &mut self.scratch)) {
+            self.send_frame(port, io);
+        }
+    }
+}
