@@ -6,14 +6,18 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Seconds the demo runs; empty: until Ctrl-C.
 DURATION ?=
+# Seconds for each fuzz target.
+SECONDS ?= 60
 
-.PHONY: help build demo test lint deps clean-lab
+.PHONY: help build demo test test-docs lint fuzz deps clean-lab
 
 help:
 	@echo "make demo [DURATION=10]  two gateways and real traffic in network namespaces of this machine"
 	@echo "make build               the release programs, in $(TARGET)/release"
 	@echo "make test                every test; as root the end-to-end tests too"
 	@echo "make lint                formatting, lints, dependency law, builds without the C libraries"
+	@echo "make fuzz [SECONDS=60]   every fuzz target for so long, after its committed inputs"
+	@echo "make test-docs           check the generated documents; UPDATE_DOCS=1 make test-docs writes them anew"
 	@echo "make deps                install the Debian packages for all of it"
 	@echo "make clean-lab           remove what a killed demo or test left"
 
@@ -31,6 +35,13 @@ demo: build
 test:
 	@tests/deps.sh test
 	tests/run.sh
+
+test-docs:
+	$(CARGO) test -p culvert-status -p culvert-config -p culvert-telemetry
+
+fuzz:
+	@tests/deps.sh build
+	$(CARGO) run --release -p culvert-fuzz -- run all --seconds $(SECONDS)
 
 lint:
 	@tests/deps.sh build
