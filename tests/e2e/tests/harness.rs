@@ -1,8 +1,9 @@
 //! The harness itself, with strongSwan on both sides: the namespaces, the traffic and the measuring are right before
 //! Culvert is blamed.
 
-use culvert_e2e::{Family, Kind, Nat, Setup, scenario};
-use culvert_lab::{Census, FrameKind};
+use culvert_e2e::{Family, Kind, Nat, Setup, begin, scenario};
+use culvert_lab::{Census, FrameKind, Lab, Process, is_alive, wait_for};
+use std::time::Duration;
 
 const PAIR: Setup = Setup::new(Kind::StrongSwan, Kind::StrongSwan);
 
@@ -54,9 +55,9 @@ fn loss_is_seen() {
             s.connect()?;
             let stream = s.stream_a_to_b(500)?;
             s.net.wan.ip(&["link", "set", "gw-b", "down"])?;
-            std::thread::sleep(std::time::Duration::from_millis(300));
+            std::thread::sleep(Duration::from_millis(300));
             s.net.wan.ip(&["link", "set", "gw-b", "up"])?;
-            std::thread::sleep(std::time::Duration::from_millis(300));
+            std::thread::sleep(Duration::from_millis(300));
             let received = stream.stop();
             assert!(received.lost() > 50, "{received:?}");
             Ok(())
@@ -72,10 +73,10 @@ fn deletion_and_death_are_seen() {
         |s| {
             s.connect()?;
             s.a.terminate()?;
-            s.b.wait_no_children(std::time::Duration::from_secs(5))?;
+            s.b.wait_no_children(Duration::from_secs(5))?;
             s.a.initiate("lan")?;
             s.a.kill()?;
-            s.b.wait_no_children(std::time::Duration::from_secs(20))?;
+            s.b.wait_no_children(Duration::from_secs(20))?;
             s.a.start()?;
             s.a.initiate("lan")?;
             s.warm_up()
@@ -106,4 +107,40 @@ fn the_census_counts_what_crosses_the_switch() {
             Ok(())
         },
     );
+}
+
+/// Run a second time, by itself, as the process that is killed.
+const VICTIM: &str = "CULVERT_E2E_VICTIM";
+
+#[test]
+fn a_killed_lab_leaves_nothing() {
+    if std::env::var_os(VICTIM).is_some() {
+        let lab = Lab::new().expect("the lab can be built");
+        let inside = lab.namespace("victim").expect("a namespace can be made");
+        let sleeper = inside.spawn("sleeper", &["sleep", "1000"]).expect("sleep exists");
+        println!("READY {} {}", inside.name(), sleeper.pid());
+        std::thread::sleep(Duration::from_secs(60));
+        return;
+    }
+    let Some(_turn) = begin() else { return };
+    let own = std::env::current_exe().expect("Linux knows");
+    let mut command = std::process::Command::new(own);
+    command.args(["--exact", "a_killed_lab_leaves_nothing", "--nocapture"]).env(VICTIM, "1");
+    let log = std::env::temp_dir().join(format!("culvert-e2e-victim-{}.log", std::process::id()));
+    let mut victim = Process::spawn("victim", &mut command, &log).expect("a test can be run again");
+    let words = wait_for("the victim's lab", Duration::from_secs(10), || {
+        let log = victim.log();
+        let line = log.lines().find_map(|line| line.split_once("READY "))?.1.to_owned();
+        line.split_once(' ').map(|(name, pid)| (name.to_owned(), pid.parse::<i32>()))
+    });
+    let (namespace, pid) = words.expect("it comes up");
+    let pid = pid.expect("a number");
+    assert!(is_alive(pid));
+    victim.kill().expect("SIGKILL works");
+    let _ = std::fs::remove_file(log);
+    wait_for("the sleeper's death", Duration::from_secs(2), || (!is_alive(pid)).then_some(())).expect("it dies along");
+    let path = std::path::Path::new("/run/netns").join(namespace);
+    assert!(path.exists(), "a killed process cannot clean up");
+    Lab::sweep();
+    assert!(!path.exists(), "the next one does");
 }
