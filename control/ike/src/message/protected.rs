@@ -154,7 +154,7 @@ impl Opener {
     }
 
     /// The plaintext with its padding. Nothing is decrypted before its integrity is proved.
-    fn open(&self, provider: &dyn Provider, message: &Protected<'_>) -> Result<Vec<u8>, Error> {
+    pub(super) fn open(&self, provider: &dyn Provider, message: &Protected<'_>) -> Result<Vec<u8>, Error> {
         let keys = &self.keys;
         let short = Error::Unproven(Fault::EncryptedLength { got: message.body.len() });
         let mut r = Reader::new(message.body);

@@ -1,6 +1,7 @@
 //! Messages as a whole: what is written is read back, and what is wrong is refused for the right reason.
 
 mod bounds;
+mod captured;
 mod grammar_table;
 mod refused;
 mod round_trip;
