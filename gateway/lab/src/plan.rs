@@ -35,6 +35,10 @@ pub struct GatewayPlan {
     pub secrets: Vec<Secret>,
     /// Inside the gateway's own namespace.
     pub metrics: String,
+    /// Culvert only: ask for hugepages, which a test machine may not have.
+    pub hugepages: bool,
+    /// Culvert only: more of the configuration, as it will stand in the file.
+    pub more: String,
 }
 
 /// A port and the kernel interface (a veth end) it takes over.
@@ -116,8 +120,10 @@ impl GatewayPlan {
     /// The configuration in Culvert's own language.
     pub fn culvert_toml(&self) -> String {
         let mut out = format!(
-            "[dataplane]\nworkers = {:?}\nmemory = \"plain\"\nmemory_size = \"128M\"\nidle = \"adaptive\"\n\n[metrics]\nlisten = {:?}\n",
-            self.workers, self.metrics
+            "[dataplane]\nworkers = {:?}\nmemory = {:?}\nmemory_size = \"128M\"\nidle = \"adaptive\"\n\n[metrics]\nlisten = {:?}\n",
+            self.workers,
+            if self.hugepages { "hugepages" } else { "plain" },
+            self.metrics
         );
         let into = &mut out;
         for port in &self.ports {
@@ -142,6 +148,8 @@ impl GatewayPlan {
             list(into, "ids", &secret.ids);
             text(into, "file", &format!("{n}.psk"));
         }
+        out.push('\n');
+        out.push_str(&self.more);
         out
     }
 }

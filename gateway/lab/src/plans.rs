@@ -89,6 +89,7 @@ fn plan(net: &TwoGateways, site: Site, outer: Family, core: u16) -> GatewayPlan 
         manual: Vec::new(),
         secrets: vec![Secret { ids: vec!["a.example".to_owned(), "b.example".to_owned()], psk: PSK.to_owned() }],
         metrics: "127.0.0.1:9469".to_owned(),
+        ..GatewayPlan::default()
     }
 }
 

@@ -157,3 +157,78 @@ fn iperf3_passes_and_both_sides_count() {
         },
     );
 }
+
+/// What the sender of a packet was told about it.
+fn complaint(from: &culvert_lab::Namespace, line: &[&str]) -> Result<String, culvert_e2e::LabError> {
+    let output = from.output(line, Duration::from_secs(10))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn the_box_answers_for_itself() {
+    scenario(
+        PAIR,
+        |_| {},
+        |s| {
+            s.connect()?;
+            for address in ["10.1.0.1", "fd00:1::1"] {
+                culvert_e2e::ping(&s.net.a.host, address)?;
+            }
+            for (to, words) in [(s.net.b.host4, "Time to live exceeded"), (s.net.b.host6, "Time exceeded")] {
+                let told = complaint(&s.net.a.host, &["ping", "-n", "-c", "1", "-W", "2", "-t", "1", to])?;
+                assert!(told.contains(words), "{told}");
+            }
+            // Larger than the tunnel takes, and not to be fragmented.
+            s.net.a.host.ip(&["link", "set", "eth0", "mtu", "1500"])?;
+            let told = complaint(
+                &s.net.a.host,
+                &["ping", "-n", "-c", "2", "-W", "2", "-M", "do", "-s", "1472", s.net.b.host4],
+            )?;
+            assert!(told.contains("Frag needed") || told.contains("too long"), "{told}");
+            let told = complaint(
+                &s.net.a.host,
+                &["ping", "-n", "-c", "2", "-W", "2", "-M", "do", "-s", "1452", s.net.b.host6],
+            )?;
+            assert!(told.contains("too big") || told.contains("too long"), "{told}");
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn policies_decide_without_ipsec_too() {
+    let bypass = "[[policy]]\nname = \"clear\"\naction = \"bypass\"\nlocal_ts = [\"LOCAL\"]\nremote_ts = [\"REMOTE\"]\n\
+                  [[policy]]\nname = \"never\"\naction = \"discard\"\npriority = 10\nlocal_ts = [\"LOCAL[udp/7001]\"]\n\
+                  remote_ts = [\"REMOTE\"]\n";
+    scenario(
+        PAIR,
+        |plans| {
+            for (plan, local, remote, via) in [
+                (&mut plans.a, "10.1.0.0/24", "10.2.0.0/24", "192.0.2.2"),
+                (&mut plans.b, "10.2.0.0/24", "10.1.0.0/24", "192.0.2.1"),
+            ] {
+                plan.connections.clear();
+                plan.secrets.clear();
+                plan.routes.push(culvert_lab::Route { destination: remote.to_owned(), via: via.to_owned() });
+                plan.more = bypass.replace("LOCAL", local).replace("REMOTE", remote);
+            }
+        },
+        |s| {
+            s.a.start()?;
+            s.b.start()?;
+            s.warm_up()?;
+            // The stream goes to port 7001 of host-b, whose gateway discards it.
+            let received = {
+                let stream = s.stream_a_to_b(100)?;
+                std::thread::sleep(Duration::from_millis(500));
+                stream.stop()
+            };
+            assert_eq!(received.received, 0, "{received:?}");
+            assert!(s.b.culvert().drops("policy_discard")? > 0);
+            // No policy speaks of IPv6.
+            assert!(culvert_e2e::ping(&s.net.a.host, s.net.b.host6).is_err());
+            assert!(s.a.culvert().drops("no_policy")? > 0);
+            Ok(())
+        },
+    );
+}

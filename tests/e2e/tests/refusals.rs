@@ -205,3 +205,30 @@ fn nothing_in_common_is_told_as_such() {
         },
     );
 }
+
+#[test]
+fn without_hugepages_it_warns_and_works() {
+    if fs::read_to_string("/proc/sys/vm/nr_hugepages").is_ok_and(|count| count.trim() != "0") {
+        eprintln!("skipped: this machine has hugepages");
+        return;
+    }
+    scenario(
+        Setup::new(Kind::Culvert, Kind::Culvert),
+        |plans| plans.a.hugepages = true,
+        |s| {
+            s.connect()?;
+            let log = s.a.log();
+            assert!(log.contains("WARN") && log.contains("nr_hugepages"), "the warning says how to mend it: {log}");
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn status_of_nothing() {
+    let Some(_turn) = begin() else { return };
+    let program = programs().join("culvert");
+    let error = culvert_lab::run(&[&program.to_string_lossy(), "status", "--run-dir", "/run/culvert-lab/none"]);
+    let text = error.expect_err("nobody answers there").to_string();
+    assert!(text.contains("/run/culvert-lab/none") && text.contains("culvert run"), "{text}");
+}
