@@ -144,6 +144,16 @@ impl Diagnostics {
         self.list.is_empty()
     }
 
+    /// All findings for a reader: [`Self::graphical`] on a terminal, else as [`fmt::Display`] gives them. Ends with a
+    /// newline unless empty.
+    pub fn report(&self, terminal: bool) -> String {
+        match terminal {
+            _ if self.is_empty() => String::new(),
+            true => self.graphical(),
+            false => format!("{self}\n"),
+        }
+    }
+
     /// For a terminal: the line of the file with the place marked. Ends with a newline unless empty.
     pub fn graphical(&self) -> String {
         let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode()).with_width(120);

@@ -86,6 +86,11 @@ impl Secrets {
         fits.rev().max_by_key(|(fit, _)| *fit).map(|(_, key)| key)
     }
 
+    /// Every pre-shared key with the identities it is for, in the order of the file.
+    pub fn psks(&self) -> impl Iterator<Item = (&[Identity], &SecretKey)> {
+        self.psks.iter().map(|(ids, key)| (ids.as_slice(), key))
+    }
+
     pub fn manual(&self, name: &str) -> Option<&ManualKeys> {
         self.manual.iter().find(|keys| keys.name == name)
     }
