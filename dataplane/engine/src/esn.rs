@@ -55,7 +55,7 @@ mod tests {
     fn slow(top: u64, window: u32, low: u32) -> u64 {
         let left = i128::from(top) - i128::from(window.max(1)) + 1;
         let found = (-1..=1)
-            .map(|step| (i128::from(top >> 32) + step << 32) + i128::from(low))
+            .map(|step| ((i128::from(top >> 32) + step) << 32) + i128::from(low))
             .find(|n| (left..left + (1 << 32)).contains(n))
             .expect("one of three neighbours fits");
         u64::try_from(if found < 0 { found + (1 << 32) } else { found }).unwrap()

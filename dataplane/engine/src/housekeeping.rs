@@ -5,6 +5,7 @@
 
 use crate::aead::Aead;
 use crate::buffer::Buffer;
+use crate::counters::Counters;
 use crate::host::{Limits, Neighbours, TokenBucket};
 use crate::io::{Punt, Tick};
 use crate::policies::Policies;
@@ -71,6 +72,11 @@ impl<A: Aead, B: Buffer> Housekeeping<A, B> {
             announced: false,
             shared,
         })
+    }
+
+    /// The thread's counters, for what the caller counts.
+    pub fn counters(&self) -> &Counters {
+        &self.own.counters
     }
 
     /// Does as control says. The answer is an [`Event::Done`] with the token: at once, or, where SAs go, when no worker

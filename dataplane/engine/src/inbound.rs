@@ -9,16 +9,14 @@ use crate::outbound::{additional_data, nonce};
 use crate::packet::{Arrived, Destination, Head, Opening, Transit};
 use crate::replay::Replayed;
 use crate::sa::{Cold, ESP_HEAD, ICV, InboundSa};
-use crate::shared::{View, once_a_second};
+use crate::shared::{Held, View, once_a_second};
 use crate::worker::{Batch, Worker, seconds};
-use arc_swap::Guard;
 use arrayvec::ArrayVec;
 use culvert_model::Spi;
 use culvert_telemetry::{DropReason, SaCounter, WorkerCounter};
 use culvert_wire::ipv4::{self, ChecksumMode};
 use culvert_wire::{esp, ipv6, protocol};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 /// The SAs of one burst.
 pub(crate) type InboundGroups<K> = ArrayVec<InboundGroup<K>, BURST>;
@@ -26,8 +24,7 @@ pub(crate) type InboundGroups<K> = ArrayVec<InboundGroup<K>, BURST>;
 /// One SA, for as long as the burst lasts.
 pub(crate) struct InboundGroup<K> {
     spi: Spi,
-    /// Always `Some`.
-    sa: Guard<Option<Arc<InboundSa<K>>>>,
+    sa: Held<InboundSa<K>>,
     packets: u64,
     bytes: u64,
 }

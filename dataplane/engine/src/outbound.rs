@@ -7,16 +7,14 @@ use crate::io::{BURST, Io, Punt, Tick};
 use crate::packet::{Head, Leaving, Sealing, Transit};
 use crate::policy::Protect;
 use crate::sa::{ESP_HEAD, ICV, OutboundHot, OutboundSa};
-use crate::shared::View;
+use crate::shared::{Held, View};
 use crate::topology::Hop;
 use crate::worker::{Batch, Worker, seconds};
-use arc_swap::Guard;
 use arrayvec::ArrayVec;
 use culvert_model::ChildId;
 use culvert_telemetry::{DropReason, SaCounter, WorkerCounter};
 use culvert_wire::{checksum, esp, ethernet, ipv4, ipv6, protocol, udp};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// The SAs of one burst.
 pub(crate) type OutboundGroups<K> = ArrayVec<OutboundGroup<K>, BURST>;
@@ -24,8 +22,7 @@ pub(crate) type OutboundGroups<K> = ArrayVec<OutboundGroup<K>, BURST>;
 /// One SA, for as long as the burst lasts.
 pub(crate) struct OutboundGroup<K> {
     child: ChildId,
-    /// Always `Some`.
-    sa: Guard<Option<Arc<OutboundSa<K>>>>,
+    sa: Held<OutboundSa<K>>,
     hop: Option<Hop>,
     /// Packets of the burst without a number.
     wanting: u32,

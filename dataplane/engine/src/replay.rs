@@ -76,7 +76,7 @@ impl ReplayWindow {
         if sequence <= self.floor || sequence <= top.saturating_sub(self.size) {
             return Err(Replayed::TooOld);
         }
-        let index = usize::try_from(sequence / BLOCK_BITS & self.mask).ok();
+        let index = usize::try_from((sequence / BLOCK_BITS) & self.mask).ok();
         index.and_then(|index| self.words.get(index)).map(Some).ok_or(Replayed::TooOld)
     }
 }
@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn edges() {
-        let cases: &[(u32, &[(u64, Result<(), Replayed>)])] = &[
+        type Steps<'a> = &'a [(u64, Result<(), Replayed>)];
+        let cases: &[(u32, Steps<'_>)] = &[
             (64, &[(0, Err(TooOld)), (1, Ok(())), (1, Err(Duplicate)), (0, Err(TooOld))]),
             (64, &[(64, Ok(())), (1, Ok(())), (65, Ok(())), (1, Err(TooOld)), (2, Ok(())), (2, Err(Duplicate))]),
             (64, &[(63, Ok(())), (63, Err(Duplicate)), (62, Ok(())), (127, Ok(())), (63, Err(TooOld)), (64, Ok(()))]),

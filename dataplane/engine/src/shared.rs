@@ -38,6 +38,9 @@ pub(crate) struct Numbered<T> {
     pub table: T,
 }
 
+/// A reader's hold on what was in a place of a table; always `Some` where it is handed out.
+pub(crate) type Held<T> = Guard<Option<Arc<T>>>;
+
 /// The tables of one burst.
 pub(crate) struct View {
     pub now: Tick,
@@ -75,7 +78,7 @@ impl<A: Aead> Shared<A> {
     }
 
     /// The inbound SA of an SPI: in the slot its low bits name, else in the table of SPIs chosen elsewhere.
-    pub(crate) fn inbound_by_spi(&self, spi: Spi) -> Option<Guard<Option<Arc<InboundSa<A::Key>>>>> {
+    pub(crate) fn inbound_by_spi(&self, spi: Spi) -> Option<Held<InboundSa<A::Key>>> {
         let fits = |slot: SlotIndex| {
             let found = self.inbound.get(slot.0 as usize)?.load();
             found.as_ref().is_some_and(|sa| sa.hot.spi == spi.to_be_bytes()).then_some(found)
@@ -86,7 +89,7 @@ impl<A: Aead> Shared<A> {
         })
     }
 
-    pub(crate) fn outbound_of(&self, child: ChildId) -> Option<Guard<Option<Arc<OutboundSa<A::Key>>>>> {
+    pub(crate) fn outbound_of(&self, child: ChildId) -> Option<Held<OutboundSa<A::Key>>> {
         let found = self.outbound.get(child.0 as usize)?.load();
         found.is_some().then_some(found)
     }

@@ -1,5 +1,6 @@
 //! The engine as a whole, over memory.
 
+mod answers;
 mod bad_input;
 mod commands;
 mod rig;
