@@ -74,7 +74,8 @@ impl KeyExchange for Curve {
         // RFC 6989 §2.3: parsing refuses what is not on the curve. The secret is the x coordinate (RFC 5903 §7).
         let peer = UnparsedPublicKey::new(self.private.algorithm(), encoded);
         agreement::agree(&self.private, peer, invalid, |secret| {
-            // RFC 7748 §6.1: all zero is the result of a point of small order.
+            // RFC 7748 §6.1: all zero is the result of a point of small order. The library refuses it too; this does not
+            // rely on it.
             if group == KeGroup::X25519 && crate::constant_time_eq(secret, &vec![0; secret.len()]) {
                 return Err(invalid);
             }

@@ -208,6 +208,31 @@ mod tests {
         }
     }
 
+    /// RFC 7296 §3.2 lists them without a gap.
+    #[test]
+    fn payload_types_stand_in_order() {
+        use PayloadType as P;
+        let list = [
+            P::Sa,
+            P::Ke,
+            P::IdInitiator,
+            P::IdResponder,
+            P::Certificate,
+            P::CertificateRequest,
+            P::Auth,
+            P::Nonce,
+            P::Notify,
+            P::Delete,
+            P::VendorId,
+            P::TsInitiator,
+            P::TsResponder,
+            P::Encrypted,
+            P::Configuration,
+            P::Eap,
+        ];
+        assert!(list.into_iter().map(P::to_wire).eq(33..=48));
+    }
+
     #[test]
     fn errors_are_below_16384() {
         assert!(NotifyType::ChildSaNotFound.is_error());

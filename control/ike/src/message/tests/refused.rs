@@ -82,6 +82,22 @@ fn the_header() {
     assert_eq!(Header::peek(&[0; 27]), None);
 }
 
+/// Without the responder's SPI there is no SA to go on with; a refusal needs none (RFC 7296 §2.6).
+#[test]
+fn responses_without_an_spi() {
+    let mut payloads = ClearMessage::parse(&init_request()).unwrap().payloads;
+    let response = header(ExchangeType::IkeSaInit, true);
+    let without = |mut datagram: Vec<u8>| {
+        datagram[8..16].fill(0);
+        datagram
+    };
+    let accepted = without(ClearMessage::encode(&response, &payloads).unwrap());
+    assert_eq!(unproven(&accepted), Fault::ResponderSpi);
+    payloads = vec![Payload::Notify(Notify::with_data(NotifyType::Cookie, vec![1; 20]))];
+    let refused = without(ClearMessage::encode(&response, &payloads).unwrap());
+    assert_eq!(ClearMessage::parse(&refused).map(|m| m.shape), Ok(Shape::Refusal));
+}
+
 /// An unknown exchange too has to prove itself first.
 #[test]
 fn other_exchanges_in_clear() {
@@ -243,6 +259,7 @@ fn deletions() {
     assert_eq!(delete(&[1, 0, 0, 1]), inconsistent);
     assert_eq!(delete(&[3, 4, 0, 2, 0, 0, 1, 0]), inconsistent);
     assert_eq!(delete(&[3, 4, 0xff, 0xff]), inconsistent);
+    assert_eq!(delete(&[3, 4, 0, 0, 0, 0, 1, 0]), inconsistent);
     let protocol = Protocol::Unknown(9);
     assert_eq!(delete(&[9, 4, 0, 0]), Fault::DeleteProtocol { protocol });
 }

@@ -112,6 +112,8 @@ fn transforms_with_attributes_beyond_the_key_length_are_not_known() {
     }
     let without = Transform { attributes: vec![], ..plain.clone() };
     assert_eq!(without.known(), None, "AES needs its key length");
+    let other = Transform { attributes: vec![Attribute::Short { kind: 15, value: 128 }], ..plain.clone() };
+    assert_eq!(other.known(), None, "another attribute is no key length");
     let long_form = Transform { attributes: vec![Attribute::Long { kind: 14, value: vec![0, 128] }], ..plain };
     assert_eq!(long_form.known(), None, "the key length has the short form only");
     let mut prf = Transform::from(KnownTransform::Prf(culvert_model::Prf::HmacSha256));
