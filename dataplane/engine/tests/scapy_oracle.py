@@ -27,6 +27,8 @@ def association(key, spi, sequence, esn, udp, header):
         crypt_algo="AES-GCM",
         crypt_key=bytes.fromhex(key),
         tunnel_header=header,
+        # Scapy takes a number of 0 in encrypt() for none.
+        seq_num=int(sequence) & 0xFFFFFFFF,
         nat_t_header=UDP(sport=4500, dport=4500) if udp == "yes" else None,
         esn_en=esn == "yes",
         esn=int(sequence) >> 32,
@@ -36,8 +38,10 @@ def association(key, spi, sequence, esn, udp, header):
 def seal(key, spi, sequence, esn, udp, source, destination, inner):
     header = (IPv6 if ":" in source else IP)(src=source, dst=destination)
     sa = association(key, spi, sequence, esn, udp, header)
-    low = int(sequence) & 0xFFFFFFFF
-    sealed = sa.encrypt(packet(bytes.fromhex(inner)), seq_num=low)
+    sealed = sa.encrypt(packet(bytes.fromhex(inner)))
+    if udp == "yes":
+        # Scapy counts the length before it adds the ESP.
+        sealed[UDP].len = 8 + len(sealed[ESP])
     return bytes(sealed).hex()
 
 

@@ -593,6 +593,20 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_goes_whatever_its_address() {
+        for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
+            let mut table = Neighbours::new(Limits { entries: 3, ..Limits::default() });
+            for (now, n) in (0..).zip(order) {
+                table.resolve(now, P, addr(n), u32::from(n));
+            }
+            drain(&mut table);
+            table.resolve(9, P, addr(9), 9);
+            let failed = fail(order[0], u32::from(order[0]), Failure::TableFull);
+            assert_eq!(drain(&mut table), [failed, ask(9, None)], "{order:?}");
+        }
+    }
+
+    #[test]
     fn strangers_push_nobody_out() {
         let mut table = Neighbours::<u32>::new(Limits { entries: 2, ..Limits::default() });
         for n in 1..=200 {
