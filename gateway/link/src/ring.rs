@@ -175,7 +175,7 @@ impl<M: Memory> RawProducer<M> {
         Ok(())
     }
 
-    /// Looks at the consumer's position again.
+    /// Looks at the consumer's position again, and whether ours still stands where we published it.
     fn refresh(&mut self) -> Result<(), PushError> {
         let freed = self.memory.freed().load_acquire(); // edge F
         // Never backwards: what was free once stays ours.
@@ -185,6 +185,11 @@ impl<M: Memory> RawProducer<M> {
             return Err(PushError::PeerCorrupt { freed, tail: self.tail });
         }
         self.freed = freed;
+        if self.memory.tail().load_relaxed() != self.tail {
+            // Overwritten by somebody else: a consumer that never sees the true tail would leave the ring full for ever.
+            self.corruptions += 1;
+            self.memory.tail().store_release(self.tail); // edges P, T
+        }
         Ok(())
     }
 

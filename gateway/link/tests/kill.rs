@@ -312,10 +312,25 @@ fn run() {
     assert!(dataplane.received() + control.received() > kills, "too little went through to call it mid-flow");
 }
 
+/// The little of libtest's manners that `cargo test` and `cargo nextest` rely on.
+#[expect(clippy::disallowed_methods, reason = "reports how long it took")]
 fn main() {
-    // As libtest does: a name that does not match leaves the test out.
-    let mut names = std::env::args().skip(1).filter(|a| !a.starts_with('-')).peekable();
-    if names.peek().is_none() || names.any(|n| "kill".contains(n.as_str())) {
-        run();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| arguments.iter().any(|a| a == flag);
+    let mut names = arguments.iter().filter(|a| !a.starts_with('-')).peekable();
+    if has("--list") {
+        if !has("--ignored") {
+            println!("kill: test");
+        }
+        return;
     }
+    // A name that does not match leaves the test out.
+    if has("--ignored") || names.peek().is_some() && !names.any(|name| "kill".contains(name.as_str())) {
+        return;
+    }
+    let start = Instant::now();
+    run();
+    println!("test kill ... ok\n");
+    let seconds = start.elapsed().as_secs_f32();
+    println!("test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in {seconds:.2}s");
 }
