@@ -64,7 +64,7 @@ fn handle_arp<P>(
     let for_us = address::is_own(interface, packet.target.into());
     // RFC 5227 §2.1.1: a probe has no sender address; it asks, and teaches nothing.
     if !packet.sender.is_unspecified() {
-        if !address::on_link(interface, sender) {
+        if !is_neighbour(interface, sender, neighbours) {
             return Outcome::Refused(DropReason::BadArp);
         }
         let kind = match packet.operation {
@@ -158,7 +158,7 @@ fn solicited<P>(
         advertise(interface, ipv6::ALL_NODES, Mac::for_ipv6_multicast(ipv6::ALL_NODES), to_all, out);
         return Outcome::Reply;
     }
-    if !address::on_link(interface, source.into()) {
+    if !is_neighbour(interface, source.into(), neighbours) {
         return Outcome::Refused(DropReason::BadNeighbourDiscovery);
     }
     let report = Report { port: interface.port, addr: source.into(), mac: source_mac, kind: Kind::Asked };
@@ -186,12 +186,18 @@ fn advertised<P>(
         return Outcome::Absorbed;
     }
     let spoofed = address::is_own(interface, carrier.source.into());
-    if spoofed || !address::on_link(interface, target) || !address::on_link(interface, carrier.source.into()) {
+    let real = |addr| is_neighbour(interface, addr, neighbours);
+    if spoofed || !real(target) || !real(carrier.source.into()) {
         return Outcome::Refused(DropReason::BadNeighbourDiscovery);
     }
     let kind = Kind::Advertised { solicited: na.solicited, overrides: na.overrides };
     neighbours.report(now, Report { port, addr: target, mac: na.target_mac, kind });
     Outcome::Absorbed
+}
+
+/// Can `addr` be on this wire? By its prefix; or because a route to a port says so, and it was asked for.
+fn is_neighbour<P>(interface: &Interface, addr: IpAddr, neighbours: &Neighbours<P>) -> bool {
+    address::on_link(interface, addr) || neighbours.state(interface.port, addr).is_some()
 }
 
 /// Writes the frame that asks for `addr`: everybody, or only `to`. `false`: the interface has no address of the family
@@ -426,6 +432,48 @@ mod tests {
             assert_eq!(this.hear(&frame), expected, "{name}");
             assert!(this.table.is_empty() && this.out.is_empty(), "{name}");
             assert_eq!(this.table.poll_output(), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_station_outside_the_prefix_is_believed_when_it_was_asked_for() {
+        let reply = arp(|p| {
+            p.operation = arp::Operation::Reply;
+            p.sender = [198, 51, 100, 1].into();
+            p.target_mac = B;
+        });
+        let advertisement = ndp::NeighbourAdvertisement {
+            router: true,
+            solicited: true,
+            overrides: true,
+            target: "2001:db8:9::1".parse().unwrap(),
+            target_mac: Some(A),
+        };
+        let advertisement = nd("2001:db8:9::1", "2001:db8::2", &ndp::Message::NeighbourAdvertisement(advertisement));
+        for (text, frame) in [("198.51.100.1", reply), ("2001:db8:9::1", advertisement)] {
+            let mut this = Station::new();
+            assert!(matches!(this.hear(&frame), Outcome::Refused(_)), "{text}");
+            this.table.resolve(0, PortId(3), addr(text), 1);
+            assert_eq!(this.hear(&frame), Outcome::Absorbed, "{text}");
+            assert_eq!(this.state(text), Some(State::Reachable), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_reply_to_us_confirms() {
+        for (target_mac, target, state) in [
+            (B, [192, 0, 2, 2], State::Reachable),
+            (A, [192, 0, 2, 2], State::Stale),
+            (B, [192, 0, 2, 9], State::Stale),
+        ] {
+            let mut this = Station::new();
+            this.table.resolve(0, PortId(3), addr("192.0.2.1"), 1);
+            let reply = arp(|p| {
+                p.operation = arp::Operation::Reply;
+                (p.target_mac, p.target) = (target_mac, target.into());
+            });
+            assert_eq!(this.hear(&reply), Outcome::Absorbed);
+            assert_eq!(this.state("192.0.2.1"), Some(state), "{target_mac} {target:?}");
         }
     }
 
