@@ -1,13 +1,15 @@
 //! Extended sequence numbers: the high half is not on the wire (RFC 4303 Appendix A).
 
 /// The 64-bit number whose low half is `low`, seen by a receiver whose highest accepted number is `top` and whose window
-/// is `window` numbers: the only one between the window's left edge and 2^32 beyond it (RFC 4303 §A2.2).
+/// is `window` numbers: the only one between the window's left edge and 2^32 beyond it (RFC 4303 §A2.2). Without a
+/// window (0) the nearest to the top.
 ///
 /// A guess until the ICV, which covers the high half, is verified.
 pub fn reconstruct(top: u64, window: u32, low: u32) -> u64 {
+    let window = if window == 0 { 1 << 31 } else { window };
     let (top_high, top_low) = ((top >> 32) as u32, top as u32);
-    let bottom = top_low.wrapping_sub(window.max(1) - 1);
-    let high = if top_low >= window.max(1) - 1 {
+    let bottom = top_low.wrapping_sub(window - 1);
+    let high = if top_low >= window - 1 {
         // Case A: the window lies in one subspace.
         if low >= bottom { top_high } else { top_high.wrapping_add(1) }
     } else if low >= bottom {
@@ -44,6 +46,8 @@ mod tests {
             (7, 1, 7, 7),
             (7, 1, 6, (1 << 32) + 6),
             (7, 0, 7, 7),
+            ((5 << 32) + 7, 0, 6, (5 << 32) + 6),
+            ((5 << 32) + 7, 0, u32::MAX, (4 << 32) + M),
         ];
         for (top, window, low, want) in cases {
             assert_eq!(reconstruct(top, window, low), want, "top {top:#x}, window {window}, low {low:#x}");

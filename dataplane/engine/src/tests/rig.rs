@@ -116,7 +116,15 @@ impl Gateway {
         let token = self.next_token;
         self.next_token += 1;
         self.house.apply(token, command);
-        match self.house.poll_event() {
+        // Where workers run, the answer waits for them.
+        let answer = (0..1_000_000).find_map(|_| {
+            let event = self.house.poll_event();
+            if event.is_none() {
+                std::thread::yield_now();
+            }
+            event
+        });
+        match answer {
             Some(Event::Done { token: answered, result }) if answered == token => result,
             other => panic!("no answer to {token}: {other:?}"),
         }

@@ -1,9 +1,13 @@
 //! Two workers on one SA, and what the packet path costs in allocations.
 
 use super::rig::*;
-use crate::{BURST, Buffer, RustCrypto, Worker};
+use crate::{BURST, Buffer, Neighbour, RustCrypto, Worker};
 use arrayvec::ArrayVec;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use culvert_link::record::Command;
+use culvert_model::SaSpec;
 use culvert_telemetry::DropReason;
+use std::sync::Arc;
 
 const BURSTS: u64 = 300;
 
@@ -88,5 +92,82 @@ fn the_packet_path_does_not_allocate() {
         let open = allocation_counter::measure(|| b.worker.run_burst(2, WAN, &mut burst, &mut opened));
         assert_eq!((opened.sent.len(), b.dropped(DropReason::IcvFailed)), (31, 1), "{kind:?}");
         assert_eq!((seal.count_total, open.count_total), (0, 0), "{kind:?}");
+    }
+}
+
+/// One worker seals and one opens without pause, while the SA between them is replaced a hundred times and policies and
+/// neighbours are published anew. Nothing is lost, and every answer comes.
+#[test]
+fn rekeying_under_load_loses_nothing() {
+    let (mut a, mut b) = pair(Kind::PLAIN);
+    let stop = AtomicBool::new(false);
+    let (sealed, opened) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (to_b, from_a) = std::sync::mpsc::sync_channel::<ArrayVec<crate::testing::VecBuffer, BURST>>(4);
+    let (shared_a, shared_b) = (a.shared.clone(), b.shared.clone());
+    std::thread::scope(|scope| {
+        let (stop, sealed, opened) = (&stop, &sealed, &opened);
+        scope.spawn(move || {
+            let mut worker = Worker::new(shared_a, 1, RustCrypto).unwrap();
+            let mut io = TestIo::default();
+            while !stop.load(Ordering::Acquire) {
+                let mut burst = (0..8).map(|i| from_host(&[i; 40])).collect();
+                worker.run_burst(SECOND, LAN, &mut burst, &mut io);
+                let wire: ArrayVec<_, BURST> = io.sent.drain(..).map(|(_, frame)| frame).collect();
+                sealed.fetch_add(8, Ordering::AcqRel);
+                if wire.len() < 8 || to_b.send(wire).is_err() {
+                    break;
+                }
+            }
+        });
+        scope.spawn(move || {
+            let mut worker = Worker::new(shared_b, 1, RustCrypto).unwrap();
+            let mut io = TestIo::default();
+            for mut burst in from_a {
+                worker.run_burst(SECOND, WAN, &mut burst, &mut io);
+                opened.fetch_add(io.sent.drain(..).count() as u64, Ordering::AcqRel);
+            }
+        });
+        let wait_for = |target: u64| {
+            let enough = (0..10_000_000).any(|_| {
+                std::thread::yield_now();
+                opened.load(Ordering::Acquire) >= target
+            });
+            assert!(enough, "packets were lost");
+        };
+        let _stop = StopOnDrop(stop);
+        let mut old: Option<(SaSpec, SaSpec)> = None;
+        for round in 0..100u8 {
+            let new = connect(&mut a, &mut b, Kind::PLAIN, round);
+            a.protect(7);
+            let neighbours = b.shared.topology.load().with_neighbours(vec![Neighbour {
+                port: LAN,
+                addr: ip("10.7.0.2"),
+                mac: host_mac(7),
+            }]);
+            b.shared.topology.store(Arc::new(neighbours));
+            // A burst may still be in the making with the old SA when the new one is bound, but not two.
+            wait_for(sealed.load(Ordering::Acquire) + 16 + 8 * 6);
+            if let Some((inbound, outbound)) = old.replace(new) {
+                remove(&mut b, &inbound);
+                remove(&mut a, &outbound);
+            }
+        }
+    });
+    assert_eq!(sealed.load(Ordering::Acquire), opened.load(Ordering::Acquire));
+}
+
+/// As control does: the slot is free once the removal is answered.
+fn remove(gateway: &mut Gateway, spec: &SaSpec) {
+    let SaSpec { slot, spi, direction, .. } = *spec;
+    gateway.apply(Command::Remove { slot, spi, direction }).unwrap();
+    assert!(gateway.region.free_slot(slot));
+}
+
+/// Stops the workers however the test ends.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
