@@ -187,8 +187,10 @@ mod tests {
         bytes[20] ^= 1;
         assert_eq!(Message::parse(&bytes), Err(Error::Checksum));
         assert_eq!(Message::parse(&bytes[..7]), Err(Error::Truncated));
-        let bad = emitted(&Message::Other { kind: 8, code: 1, body: &[0; 4] });
-        assert_eq!(Message::parse(&bad), Err(Error::Code(1)));
+        for kind in [0, 8] {
+            let bad = emitted(&Message::Other { kind, code: 1, body: &[0; 4] });
+            assert_eq!(Message::parse(&bad), Err(Error::Code(1)), "{kind}");
+        }
     }
 
     #[test]

@@ -411,6 +411,17 @@ mod tests {
     }
 
     #[test]
+    fn a_datagram_ends_at_65535_header_included() {
+        let fragment = |len: u16| {
+            let header = Repr::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), protocol::UDP, len);
+            let header = Repr { fragment_offset: 65_512, ..header };
+            [&header.to_bytes()[..], &vec![0; usize::from(len)]].concat()
+        };
+        assert!(parse(&fragment(3)).is_ok());
+        assert_eq!(parse(&fragment(4)).unwrap_err(), Error::FragmentOverflow);
+    }
+
+    #[test]
     fn the_checksum_is_looked_at_before_the_version() {
         let mut packet = captured(testing::ECHO_REQUEST_V4);
         packet[0] = 0x65;

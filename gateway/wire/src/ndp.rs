@@ -458,7 +458,10 @@ mod tests {
 
         let (carrier, na) = captured(testing::ADVERTISEMENT);
         let all = Carrier { destination: ipv6::ALL_NODES, ..carrier };
-        assert_eq!(summed(all, na), Err(Error::SolicitedMulticast));
+        assert_eq!(summed(all, na.clone()), Err(Error::SolicitedMulticast));
+        let mut unsolicited = na;
+        unsolicited[4] &= !0x40;
+        assert!(summed(all, unsolicited).is_ok());
 
         let (carrier, rs) = captured(testing::ROUTER_SOLICITATION);
         let unspecified = Carrier { source: Ipv6Addr::UNSPECIFIED, ..carrier };

@@ -129,6 +129,16 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_of_zero_is_sent_as_all_ones() {
+        let (a, b) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let of_zeros = Repr::for_payload((a, 1), (b, 2), &[0, 0]).unwrap();
+        let payload = of_zeros.checksum.to_be_bytes();
+        let header = Repr::for_payload((a, 1), (b, 2), &payload).unwrap();
+        assert_eq!(header.checksum, 0xffff);
+        assert_eq!(header.verify(a, b, &payload), Ok(()));
+    }
+
+    #[test]
     fn what_cannot_be_sent() {
         let (four, six) = (IpAddr::from([192, 0, 2, 1]), "2001:db8::1".parse().unwrap());
         assert_eq!(Repr::for_payload((four, 1), (six, 2), &[]), None);
