@@ -38,4 +38,8 @@ pub enum LinkError {
     Size { path: PathBuf, expected: u64, found: u64 },
     #[error("a live {role} process holds {path} already; stop it first")]
     InUse { role: Role, path: PathBuf },
+    #[error(
+        "a live {role} process works with a file that was at {path} before and has been removed; stop that process first"
+    )]
+    Replaced { role: Role, path: PathBuf },
 }

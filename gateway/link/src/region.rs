@@ -26,6 +26,8 @@ struct Inner {
     layout: Layout,
     /// `None` for anonymous memory.
     path: Option<PathBuf>,
+    /// Inode of the file; 0 for anonymous memory.
+    inode: u64,
     /// Who holds which role, for anonymous memory; a file has lock files.
     local_roles: [AtomicBool; 2],
     /// Slots found free, oldest first; built at the first claim.
@@ -62,21 +64,21 @@ impl Region {
             path: PathBuf::from("(anonymous memory)"),
             source,
         })?;
-        Ok(Self::over(mapping, layout, None))
+        Ok(Self::over(mapping, layout, None, 0))
     }
 
     fn attach(path: &Path, layout: Layout, fd: OwnedFd) -> Result<Self, LinkError> {
-        check_file(path, layout, &fd)?;
+        let inode = check_file(path, layout, &fd)?;
         let mapping = Mapping::of_file(fd.as_fd(), layout.total_bytes()).map_err(|source| LinkError::Io {
             action: "map",
             path: path.to_owned(),
             source,
         })?;
-        Ok(Self::over(mapping, layout, Some(path.to_owned())))
+        Ok(Self::over(mapping, layout, Some(path.to_owned()), inode))
     }
 
-    fn over(mapping: Mapping, layout: Layout, path: Option<PathBuf>) -> Self {
-        Self(Arc::new(Inner { mapping, layout, path, local_roles: Default::default(), free: Mutex::new(None) }))
+    fn over(mapping: Mapping, layout: Layout, path: Option<PathBuf>, inode: u64) -> Self {
+        Self(Arc::new(Inner { mapping, layout, path, inode, local_roles: Default::default(), free: Mutex::new(None) }))
     }
 
     /// Number of SA slots, a power of two.
@@ -128,7 +130,7 @@ impl Region {
         if slot.state() == SlotState::Free {
             return false;
         }
-        slot.set_state(SlotState::Free);
+        slot.clear();
         if let Some(list) = free.as_mut() {
             list.push_back(index.0);
         }
@@ -151,6 +153,10 @@ impl Region {
 
     pub(crate) fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
+    }
+
+    pub(crate) fn inode(&self) -> u64 {
+        self.0.inode
     }
 
     pub(crate) fn local_role(&self, role: Role) -> &AtomicBool {
@@ -240,7 +246,8 @@ fn create(path: &Path, layout: Layout) -> Result<(), (&'static str, Errno)> {
     rustix::fs::linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(|e| ("name", e))
 }
 
-fn check_file(path: &Path, layout: Layout, fd: &OwnedFd) -> Result<(), LinkError> {
+/// The file's inode, where all is as it should be.
+fn check_file(path: &Path, layout: Layout, fd: &OwnedFd) -> Result<u64, LinkError> {
     let path_buf = || path.to_owned();
     let stat = rustix::fs::fstat(fd).map_err(|e| io_error("examine", path, e))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -282,7 +289,7 @@ fn check_file(path: &Path, layout: Layout, fd: &OwnedFd) -> Result<(), LinkError
     if size != expected[header::TOTAL_BYTES] {
         return Err(LinkError::Size { path: path_buf(), expected: expected[header::TOTAL_BYTES], found: size });
     }
-    Ok(())
+    Ok(stat.st_ino)
 }
 
 impl Region {

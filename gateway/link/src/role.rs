@@ -61,7 +61,11 @@ impl RoleGuard {
         share_with_owner(path, &fd).map_err(|e| io_error("set the owner of", &lock_path, e))?;
         for attempt in 0..ATTEMPTS {
             match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(guard(Some(fd))),
+                Ok(()) => {
+                    write_inode(region, &fd).map_err(|e| io_error("write", &lock_path, e))?;
+                    check_peer(region, path, role.other())?;
+                    return Ok(guard(Some(fd)));
+                }
                 Err(Errno::WOULDBLOCK) if attempt + 1 < ATTEMPTS => std::thread::sleep(PAUSE),
                 Err(Errno::WOULDBLOCK) => break,
                 Err(Errno::INTR) => {}
@@ -113,4 +117,30 @@ fn share_with_owner(path: &Path, lock: &OwnedFd) -> Result<(), Errno> {
     let owner = rustix::fs::lstat(path)?;
     let (user, group) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
     rustix::fs::fchown(lock, Some(user), Some(group))
+}
+
+/// The lock file says which link file its holder has mapped.
+fn write_inode(region: &Region, lock: &OwnedFd) -> Result<(), Errno> {
+    let octets = region.inode().to_ne_bytes();
+    match rustix::io::pwrite(lock, &octets, 0)? {
+        8 => Ok(()),
+        _ => Err(Errno::NOSPC),
+    }
+}
+
+/// Where the link file was removed and made anew while the peer lives, the two would talk past each other, and the SAs'
+/// sequence numbers would start again.
+fn check_peer(region: &Region, path: &Path, peer: Role) -> Result<(), LinkError> {
+    let lock_path = lock_path(path, peer);
+    for _ in 0..ATTEMPTS {
+        let mut octets = [0; 8];
+        let read = open_lock(&lock_path).and_then(|fd| rustix::io::pread(&fd, &mut octets, 0));
+        let same = u64::from_ne_bytes(octets) == region.inode();
+        if same || read != Ok(octets.len()) || !is_held(region, peer) {
+            return Ok(());
+        }
+        // Perhaps it has just taken the role, and its predecessor's number still stands there.
+        std::thread::sleep(PAUSE);
+    }
+    Err(LinkError::Replaced { role: peer, path: path.to_owned() })
 }

@@ -216,6 +216,11 @@ impl SaSlot {
         });
     }
 
+    /// Any state → Free. The SPI goes with it: an Install that is still under way finds that the slot is not its SA's.
+    pub(crate) fn clear(&self) {
+        self.identity.store(0, Ordering::Release);
+    }
+
     /// Free → Allocated; `false` where it was not free.
     pub(crate) fn claim(&self) -> bool {
         self.identity

@@ -171,6 +171,22 @@ fn one_process_per_role() {
     }
 }
 
+/// The file is removed under a living data plane: control must not start on another one, where all numbers begin again.
+#[test]
+fn a_replaced_file_is_noticed() {
+    let s = scratch();
+    let old = Region::create_or_attach(&s.path, LAYOUT).expect("made");
+    let dataplane = DataplaneEnd::attach(&old).expect("nobody has it");
+    std::fs::remove_file(&s.path).expect("removed");
+    let new = Region::create_or_attach(&s.path, LAYOUT).expect("made anew");
+    let error = ControlEnd::attach(&new).err().expect("refused");
+    assert!(matches!(error, LinkError::Replaced { role: Role::Dataplane, .. }), "{error}");
+    drop(dataplane);
+    let control = ControlEnd::attach(&new).expect("the data plane is gone");
+    DataplaneEnd::attach(&new).expect("a data plane with the new file");
+    drop(control);
+}
+
 /// A peer that keeps asking whether the role is held does not keep anyone from taking it.
 #[test]
 fn asking_does_not_hold() {

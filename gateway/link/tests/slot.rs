@@ -170,7 +170,10 @@ fn each_slot_is_claimed_once_and_the_oldest_free_one_first() {
     let claimed: HashSet<_> = (0..8).filter_map(|_| region.claim_slot()).collect();
     assert_eq!(claimed.len(), 8);
     assert_eq!(region.claim_slot(), None);
+    let slot = region.slot(SlotIndex(5)).expect("it exists");
+    assert!(slot.reset(&init()) && slot.spi().is_some());
     assert!(region.free_slot(SlotIndex(5)));
+    assert_eq!((slot.spi(), slot.direction(), slot.state()), (None, None, SlotState::Free));
     assert!(region.free_slot(SlotIndex(2)));
     assert!(!region.free_slot(SlotIndex(2)), "twice");
     assert!(!region.free_slot(SlotIndex(8)), "beyond the last");
