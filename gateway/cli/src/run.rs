@@ -5,17 +5,18 @@
 //! started again, with a growing pause.
 
 use clap::Args;
+use culvert_config::Config;
+use culvert_process::{LogTarget, REFUSED};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
-use std::{fs, io, thread};
+use std::{fs, thread};
 
-/// EX_CONFIG of sysexits: starting again will not help.
-const REFUSED: i32 = 78;
 const POLL: Duration = Duration::from_millis(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -30,15 +31,15 @@ pub struct RunArgs {
     /// Configuration file.
     #[arg(default_value = culvert_config::DEFAULT_PATH)]
     file: PathBuf,
-    /// Holds the shared memory and the control socket; must be on tmpfs.
-    #[arg(long, default_value = "/run/culvert")]
-    run_dir: PathBuf,
-    /// Holds what must outlive a reboot (sequence numbers of manual SAs).
-    #[arg(long, default_value = "/var/lib/culvert")]
-    state_dir: PathBuf,
-    /// Where both planes log: "terminal" or "journald".
-    #[arg(long, default_value = "terminal")]
-    log: String,
+    /// Holds the shared memory and the control socket; must be on tmpfs. Left out: what the configuration says.
+    #[arg(long)]
+    run_dir: Option<PathBuf>,
+    /// Holds what must outlive a reboot (sequence numbers of manual SAs). Left out: what the configuration says.
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
+    /// Where both planes log.
+    #[arg(long, value_enum, default_value = "terminal")]
+    log: LogTarget,
 }
 
 /// One of the two processes and its restart history.
@@ -53,26 +54,31 @@ struct Plane {
 }
 
 pub fn run(args: &RunArgs) -> ExitCode {
-    if let Err(diagnostics) = culvert_config::Config::from_file(&args.file) {
-        eprint!("{diagnostics}");
-        return ExitCode::from(REFUSED as u8);
-    }
-    match supervise(args) {
+    let config = match Config::from_file(&args.file) {
+        Ok(config) => config,
+        Err(diagnostics) => {
+            eprint!("{}", diagnostics.report(io::stderr().is_terminal()));
+            return ExitCode::from(REFUSED);
+        }
+    };
+    match supervise(args, &config) {
         Ok(code) => code,
         Err(message) => {
             eprintln!("culvert: {message}");
-            ExitCode::from(REFUSED as u8)
+            ExitCode::from(REFUSED)
         }
     }
 }
 
-fn supervise(args: &RunArgs) -> Result<ExitCode, String> {
+fn supervise(args: &RunArgs, config: &Config) -> Result<ExitCode, String> {
+    let run_dir = args.run_dir.as_ref().unwrap_or(&config.control.run_dir);
+    let state_dir = args.state_dir.as_ref().unwrap_or(&config.control.state_dir);
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| format!("cannot catch signals: {e}"))?;
-    fs::create_dir_all(&args.run_dir)
-        .map_err(|e| format!("cannot make the run directory {}: {e}{}", args.run_dir.display(), root_hint(&e)))?;
-    let mut dataplane = Plane::new("culvert-dataplane", args)?;
-    let mut control = Plane::new("culvert-control", args)?;
-    control.command.arg("--state-dir").arg(&args.state_dir);
+    fs::create_dir_all(run_dir)
+        .map_err(|e| format!("cannot make the run directory {}: {e}{}", run_dir.display(), root_hint(&e)))?;
+    let mut dataplane = Plane::new("culvert-dataplane", args, run_dir)?;
+    let mut control = Plane::new("culvert-control", args, run_dir)?;
+    control.command.arg("--socket").arg(run_dir.join("control.sock")).arg("--state-dir").arg(state_dir);
 
     dataplane.start()?;
     if let Err(message) = control.start() {
@@ -86,7 +92,7 @@ fn supervise(args: &RunArgs) -> Result<ExitCode, String> {
         let refused = [&mut dataplane, &mut control].into_iter().find_map(Plane::watch);
         if let Some(name) = refused {
             eprintln!("culvert: {name} refused to start (see above); stopping");
-            break ExitCode::from(REFUSED as u8);
+            break ExitCode::from(REFUSED);
         }
         thread::sleep(POLL);
     };
@@ -103,25 +109,14 @@ fn root_hint(error: &io::Error) -> &'static str {
 }
 
 impl Plane {
-    fn new(name: &'static str, args: &RunArgs) -> Result<Self, String> {
+    fn new(name: &'static str, args: &RunArgs, run_dir: &Path) -> Result<Self, String> {
         let program = beside_this_program(name)?;
         let mut command = Command::new(program);
         command.arg("--config").arg(&args.file);
-        command.arg("--link").arg(args.run_dir.join("link"));
-        command.arg("--log").arg(&args.log);
+        command.arg("--link").arg(run_dir.join("link"));
+        command.arg("--log").arg(args.log.word());
         command.arg("--parent").arg(std::process::id().to_string());
-        if name == "culvert-control" {
-            command.arg("--socket").arg(args.run_dir.join("control.sock"));
-        }
-        Ok(Self {
-            name,
-            command,
-            child: None,
-            started: now(),
-            pause: FIRST_PAUSE,
-            due: None,
-            ever_settled: false,
-        })
+        Ok(Self { name, command, child: None, started: now(), pause: FIRST_PAUSE, due: None, ever_settled: false })
     }
 
     fn start(&mut self) -> Result<(), String> {
@@ -140,7 +135,7 @@ impl Plane {
         }
         if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
             self.child = None;
-            if status.code() == Some(REFUSED) && !self.ever_settled {
+            if status.code() == Some(i32::from(REFUSED)) && !self.ever_settled {
                 return Some(self.name);
             }
             eprintln!("culvert: {} ended ({}); starting it again in {:?}", self.name, describe(status), self.pause);

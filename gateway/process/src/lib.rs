@@ -22,6 +22,16 @@ pub enum LogTarget {
     Journald,
 }
 
+impl LogTarget {
+    /// As on the command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Terminal => "terminal",
+            Self::Journald => "journald",
+        }
+    }
+}
+
 /// Why a daemon could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {

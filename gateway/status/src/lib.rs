@@ -106,8 +106,8 @@ pub struct IkeSa {
     pub initiator_spi: String,
     pub responder_spi: String,
     pub proposal: String,
-    pub nat_local: bool,
-    pub nat_remote: bool,
+    /// A NAT was seen on the way, or encapsulation is configured.
+    pub nat: bool,
     pub age_seconds: u64,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rekey_in_seconds: Option<u64>,

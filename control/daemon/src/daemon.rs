@@ -1,0 +1,337 @@
+//! The main loop: the only place where the link, IKE, the clock and the operator meet.
+
+use crate::manual::ManualSas;
+use crate::plane::{Notice, Orphan, Plane};
+use crate::report::Tally;
+use crate::server::{Document, Request};
+use crate::spis::LinkSpis;
+use crate::{StartError, metrics, status, translate};
+use culvert_config::{ChildRef, Config, Secrets};
+use culvert_crypto::{AwsLc, Provider};
+use culvert_ike::{Datagram, Endpoint, Event, InstallFailed, Output};
+use culvert_link::record::{self, Event as PlaneEvent};
+use culvert_model::{ChildId, Direction, SaSpec, Spi};
+use culvert_telemetry::SaCounter;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Longest sleep between two looks at the rings.
+const TURN: Duration = Duration::from_millis(1);
+/// Datagrams taken in one turn, so that a flood cannot keep timers from running.
+const DATAGRAMS_A_TURN: usize = 64;
+/// What is looked at rarely: activity of SAs, reservations, the other process.
+const SLOW_TURN: Duration = Duration::from_millis(100);
+/// Orphans go this long after their child has a new pair: packets are still under way on the old one.
+const ORPHAN_LINGER: Duration = Duration::from_secs(5);
+/// How long the deletions at a shutdown may take in all.
+const SHUTDOWN: Duration = Duration::from_secs(3);
+
+/// Messages by exchange, for metrics.
+#[derive(Default)]
+pub struct MessageCounts(pub BTreeMap<(&'static str, &'static str), u64>);
+
+pub struct Daemon {
+    pub config: Config,
+    pub plane: Plane,
+    pub endpoint: Endpoint,
+    pub tally: Tally,
+    pub messages: MessageCounts,
+    pub started: Instant,
+    pub started_unix: u64,
+    pub dataplane_alive: bool,
+    provider: Arc<dyn Provider>,
+    manual: ManualSas,
+    /// Packets of inbound SAs when last looked.
+    activity: HashMap<Spi, u64>,
+    retire_at: BTreeMap<ChildId, Instant>,
+    next_slow_turn: Instant,
+    children_file: std::path::PathBuf,
+}
+
+impl Daemon {
+    /// States policies and manual SAs to the data plane, which opens its ports at that.
+    pub fn new(
+        config: Config,
+        secrets: &Secrets,
+        state_dir: &Path,
+        link: &Path,
+        mut plane: Plane,
+    ) -> Result<Self, StartError> {
+        let provider: Arc<dyn Provider> = Arc::new(AwsLc);
+        let ike_config = translate::ike_config(&config, secrets)?;
+        let children_file = link.with_extension("children");
+        retire_strangers(&config, &mut plane, &children_file);
+        plane.set_policies(culvert_config::policies(&config));
+        let manual = ManualSas::install(&config, secrets, state_dir, provider.as_ref(), &mut plane, unix_seconds())?;
+        let spis = LinkSpis::new(plane.region().clone(), Arc::clone(&provider));
+        let mut endpoint = Endpoint::new(ike_config, Arc::clone(&provider), Box::new(spis));
+        endpoint.start(now());
+        let orphans = plane.orphans().len();
+        if orphans > 0 {
+            tracing::info!("{orphans} SAs of an earlier control process go on until their successors are up");
+        }
+        Ok(Self {
+            config,
+            plane,
+            endpoint,
+            tally: Tally::default(),
+            messages: MessageCounts::default(),
+            started: now(),
+            started_unix: unix_seconds(),
+            dataplane_alive: false,
+            provider,
+            manual,
+            activity: HashMap::new(),
+            retire_at: BTreeMap::new(),
+            next_slow_turn: now(),
+            children_file,
+        })
+    }
+
+    /// Until `stop`; then closes every IKE SA at its peer.
+    pub fn run(&mut self, questions: &Receiver<Request>, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            self.turn();
+            self.wait(questions);
+        }
+        self.endpoint.handle_event(now(), Event::Shutdown);
+        let deadline = now() + SHUTDOWN;
+        while now() < deadline && !(self.endpoint.is_idle() && self.plane.is_idle()) {
+            self.turn();
+            std::thread::sleep(TURN);
+        }
+        self.remove_manual(deadline);
+        tracing::info!("stopped");
+    }
+
+    fn remove_manual(&mut self, deadline: Instant) {
+        let left: Vec<SaSpec> = self.plane.sas().cloned().collect();
+        for spec in left {
+            self.plane.remove(spec.slot, spec.spi, spec.direction, None);
+        }
+        while now() < deadline && !self.plane.is_idle() {
+            self.plane.turn();
+            std::thread::sleep(TURN);
+        }
+        if self.plane.is_idle() {
+            self.manual.give_back(&self.plane);
+            let _ = std::fs::remove_file(&self.children_file);
+        }
+    }
+
+    fn turn(&mut self) {
+        self.plane.turn();
+        self.take_notices();
+        for _ in 0..DATAGRAMS_A_TURN {
+            let Some(datagram) = self.plane.datagram() else { break };
+            self.messages.count("in", &datagram.payload);
+            let record::Datagram { local, remote, payload } = datagram;
+            self.endpoint.handle_datagram(now(), &Datagram { local, remote, payload });
+            self.take_outputs();
+        }
+        if self.endpoint.poll_timeout().is_some_and(|due| due <= now()) {
+            self.endpoint.handle_timeout(now());
+        }
+        if now() >= self.next_slow_turn {
+            self.next_slow_turn = now() + SLOW_TURN;
+            self.slow_turn();
+        }
+        self.take_outputs();
+    }
+
+    /// Sleeps a turn, or until somebody asks for a document.
+    fn wait(&mut self, questions: &Receiver<Request>) {
+        match questions.recv_timeout(TURN) {
+            Ok(Request { document, answer }) => {
+                let text = match document {
+                    Document::Status => self.status_text(),
+                    Document::Metrics => metrics::text(self, now()),
+                };
+                // A client that has gone away wants no answer.
+                let _ = answer.send(text);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TURN),
+        }
+    }
+
+    fn status_text(&self) -> String {
+        // Numbers, strings and lists of them: there is nothing in it that JSON has no form for.
+        serde_json::to_string(&status::document(self, now())).unwrap_or_default() + "\n"
+    }
+
+    fn take_notices(&mut self) {
+        while let Some(notice) = self.plane.notice() {
+            match notice {
+                Notice::Settled { waiter, result } => {
+                    if let Err(refusal) = result {
+                        tracing::error!("the data plane refused an SA: {refusal}");
+                    }
+                    let result = result.map_err(|_| InstallFailed);
+                    self.endpoint.handle_event(now(), Event::Done { token: waiter, result });
+                }
+                Notice::Event(event) => self.take_event(event),
+                Notice::Restarted { generation } => {
+                    tracing::warn!("data plane process number {generation} is there; telling it everything");
+                }
+                Notice::Refused { what, refusal } => tracing::error!("the data plane refused {what}: {refusal}"),
+            }
+            self.take_outputs();
+        }
+    }
+
+    fn take_event(&mut self, event: PlaneEvent) {
+        let event = match event {
+            PlaneEvent::Acquire { child, flow } => {
+                tracing::debug!("a packet needs child {}: {flow}", child.0);
+                Event::Acquire { child, flow }
+            }
+            PlaneEvent::SoftExpire { spi, direction, .. } => Event::SoftExpire { spi, direction },
+            PlaneEvent::HardExpire { spi, direction, .. } => Event::HardExpire { spi, direction },
+            PlaneEvent::SequenceLow { slot, spi, direction } => {
+                self.manual.extend(&self.plane);
+                tracing::debug!("SA {spi} in slot {} is running out of sequence numbers", slot.0);
+                Event::SoftExpire { spi, direction }
+            }
+            // Following a moved NAT mapping needs the address update of MOBIKE's kind; see docs/STATUS.md.
+            PlaneEvent::NatMappingSeen { spi, remote, .. } => {
+                tracing::info!("the peer of SA {spi} now sends from {remote}");
+                return;
+            }
+            PlaneEvent::Done { .. } => return,
+        };
+        self.endpoint.handle_event(now(), event);
+    }
+
+    fn take_outputs(&mut self) {
+        while let Some(output) = self.endpoint.poll_output() {
+            match output {
+                Output::Transmit(Datagram { local, remote, payload }) => {
+                    self.messages.count("out", &payload);
+                    self.plane.inject(&record::Datagram { local, remote, payload });
+                }
+                Output::Install { token, spec } => self.install(token, spec),
+                Output::Remove { token, slot, spi, direction } => {
+                    self.activity.remove(&spi);
+                    self.plane.remove(slot, spi, direction, Some(token));
+                }
+                Output::Compute(job) => {
+                    let result = job.run(self.provider.as_ref());
+                    self.endpoint.handle_event(now(), Event::Computed(result));
+                }
+                Output::Report(report) => self.tally.take(report),
+            }
+        }
+    }
+
+    fn install(&mut self, token: u64, spec: SaSpec) {
+        if spec.direction == Direction::Outbound && self.plane.orphans().iter().any(|o| o.child == spec.child) {
+            self.retire_at.entry(spec.child).or_insert_with(|| now() + ORPHAN_LINGER);
+        }
+        let limit = if spec.esn { u64::MAX } else { u64::from(u32::MAX) };
+        if !self.plane.install(spec, 0, limit, unix_seconds(), Some(token)) {
+            self.endpoint.handle_event(now(), Event::Done { token, result: Err(InstallFailed) });
+        }
+    }
+
+    fn slow_turn(&mut self) {
+        self.dataplane_alive = self.plane.peer().alive();
+        self.manual.extend(&self.plane);
+        self.tell_activity();
+        let due: Vec<ChildId> =
+            self.retire_at.iter().filter(|(_, at)| **at <= now()).map(|(child, _)| *child).collect();
+        for child in due {
+            self.retire_at.remove(&child);
+            self.plane.retire_orphans(child);
+        }
+    }
+
+    /// Which inbound SAs carried packets since the last look: their peers live.
+    fn tell_activity(&mut self) {
+        let mut busy = Vec::new();
+        for spec in self.plane.sas().filter(|spec| spec.direction == Direction::Inbound) {
+            let packets = self.plane.slot(spec.slot).map_or(0, |slot| slot.get(SaCounter::Packets.index()));
+            if self.activity.insert(spec.spi, packets).unwrap_or(0) != packets {
+                busy.push(spec.spi);
+            }
+        }
+        for spi in busy {
+            self.endpoint.handle_event(now(), Event::PeerActivity { spi });
+        }
+    }
+}
+
+impl MessageCounts {
+    fn count(&mut self, direction: &'static str, payload: &[u8]) {
+        // RFC 7296 §3.1: the exchange type is octet 18 of the header.
+        let exchange = match payload.get(18) {
+            Some(34) => "ike_sa_init",
+            Some(35) => "ike_auth",
+            Some(36) => "create_child_sa",
+            Some(37) => "informational",
+            _ => "other",
+        };
+        *self.0.entry((direction, exchange)).or_default() += 1;
+    }
+}
+
+/// SAs of an earlier control process whose child is not what it was: they must carry nothing any more, before any
+/// policy names their child's number.
+fn retire_strangers(config: &Config, plane: &mut Plane, file: &Path) {
+    let now_meant: BTreeMap<u32, String> = config.children().map(|(id, child)| (id.0, meaning(&child))).collect();
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let then_meant: BTreeMap<u32, &str> = text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(id, m)| Some((id.parse().ok()?, m)))
+        .collect();
+    let same = |orphan: &Orphan| {
+        let id = orphan.child.0;
+        now_meant.get(&id).is_some_and(|meaning| then_meant.get(&id) == Some(&meaning.as_str()))
+    };
+    let mut strangers: Vec<ChildId> = plane.orphans().iter().filter(|o| !same(o)).map(|o| o.child).collect();
+    strangers.sort_unstable();
+    strangers.dedup();
+    for child in strangers {
+        plane.retire_orphans(child);
+    }
+    let text: String = now_meant.iter().map(|(id, meaning)| format!("{id} {meaning}\n")).collect();
+    if let Err(error) = std::fs::write(file, text) {
+        tracing::warn!("{}: {error}; a restart of control will close all tunnels first", file.display());
+    }
+}
+
+/// One line that differs where a child is another one.
+fn meaning(child: &ChildRef<'_>) -> String {
+    let text = match child {
+        ChildRef::Ike(connection, child) => format!(
+            "{} {} {:?} {:?} {:?} {:?} {:?}",
+            connection.name,
+            child.name,
+            connection.local_addrs,
+            connection.remote_addrs,
+            connection.remote.id,
+            child.local_ts,
+            child.remote_ts
+        ),
+        ChildRef::Manual(sa) => format!(
+            "{} manual {} {} {} {} {} {:?} {:?}",
+            sa.name, sa.local, sa.remote, sa.spi_in, sa.spi_out, sa.suite, sa.local_ts, sa.remote_ts
+        ),
+    };
+    text.replace('\n', " ")
+}
+
+#[expect(clippy::disallowed_methods, reason = "the daemon owns the clock")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the daemon owns the clock")]
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

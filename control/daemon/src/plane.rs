@@ -1,0 +1,562 @@
+//! The data plane as control sees it: what was sent, what was answered, what must be said again to its successor.
+//!
+//! Everything that the data plane must know is kept here (`sas`, `policies`), so that a data plane that starts anew gets
+//! it all again. An answer that the dead one owed is settled by its successor's state: installs are sent again under
+//! their waiter, removals count as done.
+
+use culvert_link::record::{Command, DecodeError, Event, Refusal};
+use culvert_link::{ControlEnd, LinkError, Peer, PushError, Region, RingError, SlotInit, SlotRef, SlotState};
+use culvert_model::{ChildId, Direction, Policy, SaSpec, SlotIndex, Spi};
+use culvert_telemetry::SaCounter;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use zeroize::Zeroizing;
+
+/// Commands that wait for room in the ring; beyond this the data plane is not working at all.
+const LONGEST_BACKLOG: usize = 1 << 20;
+
+/// Something the main loop has to act on.
+#[derive(Debug)]
+pub enum Notice {
+    /// The answer to an install or removal that [`Plane::install`] or [`Plane::remove`] was given a waiter for.
+    Settled { waiter: u64, result: Result<(), Refusal> },
+    /// Something the data plane tells by itself.
+    Event(Event),
+    /// Another data plane process is there; everything was said to it again.
+    Restarted { generation: u64 },
+    /// The data plane refused what nobody waits for.
+    Refused { what: &'static str, refusal: Refusal },
+}
+
+/// Why an answer is awaited.
+enum Sent {
+    Install { slot: SlotIndex },
+    Remove { slot: SlotIndex, waiter: Option<u64> },
+    Retire { child: ChildId },
+    Plain { what: &'static str },
+}
+
+struct Held {
+    spec: SaSpec,
+    waiter: Option<u64>,
+}
+
+/// An SA of an earlier control process that the data plane still runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    pub slot: SlotIndex,
+    pub spi: Spi,
+    pub direction: Direction,
+    pub child: ChildId,
+    pub installed_at: u64,
+}
+
+/// What the removed SAs of one child and direction carried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Past {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// How much the rings carried, for metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RingCounters {
+    pub commands: u64,
+    pub injected: u64,
+    pub events: u64,
+    pub punted: u64,
+    pub inject_full: u64,
+    pub malformed: u64,
+}
+
+pub struct Plane {
+    region: Region,
+    link: ControlEnd,
+    backlog: VecDeque<Zeroizing<Vec<u8>>>,
+    sent: HashMap<u64, Sent>,
+    next_token: u64,
+    sas: BTreeMap<SlotIndex, Held>,
+    policies: Vec<Policy>,
+    orphans: Vec<Orphan>,
+    generation: u64,
+    notices: VecDeque<Notice>,
+    buffer: Vec<u8>,
+    counters: RingCounters,
+    past: HashMap<(ChildId, Direction), Past>,
+}
+
+impl Plane {
+    /// Takes the control role of the link. Slots that an earlier control process left are kept as orphans.
+    pub fn attach(region: &Region) -> Result<Self, LinkError> {
+        let link = ControlEnd::attach(region)?;
+        let mut plane = Self {
+            region: region.clone(),
+            generation: link.dataplane_generation(),
+            backlog: VecDeque::new(),
+            sent: HashMap::new(),
+            // Answers to an earlier control process carry other tokens.
+            next_token: link.generation << 40,
+            sas: BTreeMap::new(),
+            policies: Vec::new(),
+            orphans: Vec::new(),
+            notices: VecDeque::new(),
+            buffer: Vec::new(),
+            counters: RingCounters::default(),
+            past: HashMap::new(),
+            link,
+        };
+        plane.find_orphans();
+        Ok(plane)
+    }
+
+    fn find_orphans(&mut self) {
+        for index in (0..self.region.slots()).map(SlotIndex) {
+            let Some(slot) = self.region.slot(index) else { continue };
+            if slot.state() == SlotState::Free {
+                continue;
+            }
+            match (slot.spi(), slot.direction()) {
+                (Some(spi), Some(direction)) => {
+                    let (child, installed_at) = (slot.child(), slot.installed_at());
+                    self.orphans.push(Orphan { slot: index, spi, direction, child, installed_at });
+                }
+                // Claimed and never set up: the data plane cannot know it.
+                _ => {
+                    self.region.free_slot(index);
+                }
+            }
+        }
+    }
+
+    pub fn orphans(&self) -> &[Orphan] {
+        &self.orphans
+    }
+
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    pub fn counters(&self) -> RingCounters {
+        self.counters
+    }
+
+    pub fn past(&self, child: ChildId, direction: Direction) -> Past {
+        self.past.get(&(child, direction)).copied().unwrap_or_default()
+    }
+
+    /// Counters go with the slot; what they said stays.
+    fn free(&mut self, index: SlotIndex) {
+        if let Some(slot) = self.region.slot(index)
+            && let Some(direction) = slot.direction()
+        {
+            let past = self.past.entry((slot.child(), direction)).or_default();
+            past.packets += slot.get(SaCounter::Packets.index());
+            past.bytes += slot.get(SaCounter::Bytes.index());
+        }
+        self.region.free_slot(index);
+    }
+
+    pub fn corruptions(&self) -> [(&'static str, u64); 4] {
+        [
+            ("commands", self.link.commands.corruptions()),
+            ("inject", self.link.inject.corruptions()),
+            ("events", self.link.events.corruptions()),
+            ("punt", self.link.punt.corruptions()),
+        ]
+    }
+
+    /// The process on the other side; asking whether it lives costs two system calls.
+    pub fn peer(&self) -> &Peer {
+        &self.link.peer
+    }
+
+    /// SAs that are, or are about to be, in the data plane.
+    pub fn sas(&self) -> impl Iterator<Item = &SaSpec> {
+        self.sas.values().map(|held| &held.spec)
+    }
+
+    pub fn slot(&self, index: SlotIndex) -> Option<SlotRef> {
+        self.region.slot(index)
+    }
+
+    /// Sets the slot up, with numbers starting behind `used` and ending at `limit`, and sends the SA.
+    pub fn install(&mut self, spec: SaSpec, used: u64, limit: u64, now_unix: u64, waiter: Option<u64>) -> bool {
+        let Some(slot) = self.region.slot(spec.slot) else { return false };
+        let init = SlotInit {
+            spi: spec.spi,
+            direction: spec.direction,
+            child: spec.child,
+            sequence: used,
+            replay_top: 0,
+            limit,
+            generation: self.link.generation,
+            installed_at: now_unix,
+        };
+        slot.reset(&init) && {
+            self.adopt(spec, waiter);
+            true
+        }
+    }
+
+    /// Sends an SA whose slot is set up already and goes on counting where it is.
+    pub fn adopt(&mut self, spec: SaSpec, waiter: Option<u64>) {
+        self.orphans.retain(|orphan| orphan.slot != spec.slot);
+        let slot = spec.slot;
+        let token = self.send(&Command::Install(spec.clone()));
+        self.sent.insert(token, Sent::Install { slot });
+        self.sas.insert(slot, Held { spec, waiter });
+    }
+
+    /// Takes the SA out; its slot is free once the data plane has said so.
+    pub fn remove(&mut self, slot: SlotIndex, spi: Spi, direction: Direction, waiter: Option<u64>) {
+        self.sas.remove(&slot);
+        if let Some(slot) = self.region.slot(slot) {
+            slot.set_state(SlotState::Dying);
+        }
+        let token = self.send(&Command::Remove { slot, spi, direction });
+        self.sent.insert(token, Sent::Remove { slot, waiter });
+    }
+
+    /// States all policies; what the data plane has beyond them goes. The first time opens the ports.
+    pub fn set_policies(&mut self, policies: Vec<Policy>) {
+        self.policies = policies;
+        self.state_policies();
+    }
+
+    fn state_policies(&mut self) {
+        self.send_plain(&Command::BeginSync, "BeginSync");
+        for policy in self.policies.clone() {
+            self.send_plain(&Command::SetPolicy(policy), "a policy");
+        }
+        self.send_plain(&Command::EndSync, "EndSync");
+    }
+
+    /// Removes what earlier control processes left of a child.
+    pub fn retire_orphans(&mut self, child: ChildId) {
+        let keep = self.sas.values().filter(|held| held.spec.child == child).map(|held| held.spec.slot).collect();
+        let token = self.send(&Command::RetireOrphans { child, keep });
+        self.sent.insert(token, Sent::Retire { child });
+    }
+
+    /// A datagram for the data plane to send; lost where the ring is full, as on any network.
+    pub fn inject(&mut self, datagram: &culvert_link::record::Datagram) {
+        let mut record = Vec::new();
+        if datagram.encode(&mut record).is_err() {
+            return;
+        }
+        match self.link.inject.push(&record) {
+            Ok(()) => self.counters.injected += 1,
+            Err(_) => self.counters.inject_full += 1,
+        }
+    }
+
+    /// The next datagram that a peer sent.
+    pub fn datagram(&mut self) -> Option<culvert_link::record::Datagram> {
+        loop {
+            let popped = self.link.punt.pop(&mut self.buffer);
+            let decoded = match popped {
+                Ok(None) => return None,
+                Ok(Some(record)) => culvert_link::record::Datagram::decode(record),
+                Err(error) => {
+                    self.count_corrupt("punt", &error);
+                    return None;
+                }
+            };
+            self.link.punt.commit();
+            self.counters.punted += 1;
+            match decoded {
+                Ok(datagram) => return Some(datagram),
+                Err(error) => self.count_malformed("punt", error),
+            }
+        }
+    }
+
+    /// Moves what waits, reads what the data plane says, notices its death. Call often.
+    pub fn turn(&mut self) {
+        self.flush();
+        self.read_events();
+        let generation = self.link.dataplane_generation();
+        if generation != self.generation {
+            self.generation = generation;
+            self.say_all_again();
+            self.notices.push_back(Notice::Restarted { generation });
+        }
+    }
+
+    pub fn notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// Nothing is unsent or unanswered.
+    pub fn is_idle(&self) -> bool {
+        self.backlog.is_empty() && self.sent.is_empty()
+    }
+
+    fn read_events(&mut self) {
+        loop {
+            let decoded = match self.link.events.pop(&mut self.buffer) {
+                Ok(None) => return,
+                Ok(Some(record)) => Event::decode(record),
+                Err(error) => return self.count_corrupt("events", &error),
+            };
+            self.link.events.commit();
+            self.counters.events += 1;
+            match decoded {
+                Ok(Event::Done { token, result }) => self.settle(token, result),
+                Ok(event) => self.notices.push_back(Notice::Event(event)),
+                Err(error) => self.count_malformed("events", error),
+            }
+        }
+    }
+
+    fn settle(&mut self, token: u64, result: Result<(), Refusal>) {
+        // Unknown tokens answer an earlier control process, or the same command told to two data planes.
+        let Some(sent) = self.sent.remove(&token) else { return };
+        match sent {
+            Sent::Install { slot } => self.settle_install(slot, result),
+            Sent::Remove { slot, waiter } => {
+                self.free(slot);
+                // It is gone either way.
+                self.tell(waiter, Ok(()), "a removal");
+            }
+            Sent::Retire { child } => {
+                let (gone, left): (Vec<_>, Vec<_>) =
+                    self.orphans.drain(..).partition(|orphan: &Orphan| orphan.child == child);
+                self.orphans = left;
+                for orphan in gone {
+                    self.free(orphan.slot);
+                }
+            }
+            Sent::Plain { what } => self.tell(None, result, what),
+        }
+    }
+
+    fn settle_install(&mut self, slot: SlotIndex, result: Result<(), Refusal>) {
+        let Some(held) = self.sas.get_mut(&slot) else { return };
+        let waiter = held.waiter.take();
+        match result {
+            Ok(()) => {
+                if let Some(slot) = self.region.slot(slot) {
+                    slot.set_state(SlotState::Installed);
+                }
+            }
+            Err(_) => {
+                self.sas.remove(&slot);
+                self.region.free_slot(slot);
+            }
+        }
+        self.tell(waiter, result, "an SA");
+    }
+
+    fn tell(&mut self, waiter: Option<u64>, result: Result<(), Refusal>, what: &'static str) {
+        match (waiter, result) {
+            (Some(waiter), result) => self.notices.push_back(Notice::Settled { waiter, result }),
+            (None, Err(refusal)) => self.notices.push_back(Notice::Refused { what, refusal }),
+            (None, Ok(())) => {}
+        }
+    }
+
+    fn say_all_again(&mut self) {
+        let unanswered: Vec<Sent> = self.sent.drain().map(|(_, sent)| sent).collect();
+        for sent in unanswered {
+            match sent {
+                Sent::Remove { slot, waiter } => {
+                    self.free(slot);
+                    self.tell(waiter, Ok(()), "a removal");
+                }
+                Sent::Install { .. } | Sent::Retire { .. } | Sent::Plain { .. } => {}
+            }
+        }
+        self.backlog.clear();
+        // The keys of orphans died with the data plane.
+        for orphan in std::mem::take(&mut self.orphans) {
+            self.region.free_slot(orphan.slot);
+        }
+        self.state_policies();
+        let specs: Vec<SaSpec> = self.sas.values().map(|held| held.spec.clone()).collect();
+        for spec in specs {
+            let slot = spec.slot;
+            let token = self.send(&Command::Install(spec));
+            self.sent.insert(token, Sent::Install { slot });
+        }
+    }
+
+    fn send_plain(&mut self, command: &Command, what: &'static str) {
+        let token = self.send(command);
+        self.sent.insert(token, Sent::Plain { what });
+    }
+
+    fn send(&mut self, command: &Command) -> u64 {
+        let token = self.next_token;
+        self.next_token += 1;
+        let mut record = Zeroizing::new(Vec::new());
+        match command.encode(token, &mut record) {
+            Ok(()) if self.backlog.len() < LONGEST_BACKLOG => self.backlog.push_back(record),
+            Ok(()) => tracing::error!("the data plane takes no commands; one more is dropped"),
+            Err(error) => tracing::error!("a command cannot be encoded: {error}"),
+        }
+        self.flush();
+        token
+    }
+
+    fn flush(&mut self) {
+        while let Some(record) = self.backlog.front() {
+            match self.link.commands.push(record) {
+                Ok(()) => self.counters.commands += 1,
+                Err(PushError::Full) => return,
+                Err(error) => tracing::error!("a command cannot be sent: {error}"),
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    fn count_corrupt(&mut self, ring: &'static str, error: &RingError) {
+        self.counters.malformed += 1;
+        tracing::warn!("the {ring} ring made no sense and was skipped: {error}");
+    }
+
+    fn count_malformed(&mut self, ring: &'static str, error: DecodeError) {
+        self.counters.malformed += 1;
+        tracing::warn!("a record of the {ring} ring could not be read: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use culvert_link::{DataplaneEnd, Layout};
+    use culvert_model::{Lifetime, SecretKey, Suite, Tunnel};
+
+    /// The data plane's side: answers commands as told.
+    struct Stub {
+        end: DataplaneEnd,
+        seen: Vec<Command>,
+    }
+
+    impl Stub {
+        fn attach(region: &Region) -> Self {
+            Self { end: DataplaneEnd::attach(region).expect("the role is free"), seen: Vec::new() }
+        }
+
+        fn answer(&mut self, result: Result<(), Refusal>) {
+            let mut buffer = Vec::new();
+            while let Some(record) = self.end.commands.pop(&mut buffer).expect("an honest ring") {
+                let (token, command) = Command::decode(record).expect("an honest record");
+                self.end.commands.commit();
+                self.seen.push(command);
+                let mut event = Vec::new();
+                Event::Done { token, result }.encode(&mut event);
+                self.end.events.push(&event).expect("room");
+            }
+        }
+    }
+
+    fn region() -> Region {
+        Region::anonymous(Layout { slots: 64, ..Layout::default() }).expect("memory")
+    }
+
+    fn spec(region: &Region, child: u32) -> SaSpec {
+        let slot = region.claim_slot().expect("a free slot");
+        SaSpec {
+            spi: region.spi_for_slot(slot, 0xabcd_0000),
+            direction: Direction::Inbound,
+            slot,
+            child: ChildId(child),
+            suite: Suite::Aes128Gcm16,
+            key: SecretKey::new(vec![7; 20]),
+            tunnel: Tunnel { local: [192, 0, 2, 1].into(), remote: [192, 0, 2, 2].into() },
+            encapsulation: None,
+            esn: true,
+            replay_window: 64,
+            local_ts: vec![],
+            remote_ts: vec![],
+            lifetime: Lifetime::default(),
+        }
+    }
+
+    fn settled(plane: &mut Plane) -> Vec<(u64, bool)> {
+        plane.turn();
+        let notices = std::iter::from_fn(|| plane.notice());
+        notices
+            .filter_map(
+                |n| if let Notice::Settled { waiter, result } = n { Some((waiter, result.is_ok())) } else { None },
+            )
+            .collect()
+    }
+
+    #[test]
+    fn answers_reach_their_waiters_and_slots_follow() {
+        let region = region();
+        let mut stub = Stub::attach(&region);
+        let mut plane = Plane::attach(&region).expect("the role is free");
+        let sa = spec(&region, 1);
+        let (slot, spi, direction) = (sa.slot, sa.spi, sa.direction);
+        assert!(plane.install(sa, 0, u64::MAX, 0, Some(11)));
+        stub.answer(Ok(()));
+        assert_eq!(settled(&mut plane), [(11, true)]);
+        assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Installed));
+        plane.remove(slot, spi, direction, Some(12));
+        assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Dying));
+        stub.answer(Ok(()));
+        assert_eq!(settled(&mut plane), [(12, true)]);
+        assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Free));
+        assert!(plane.is_idle());
+    }
+
+    #[test]
+    fn a_refused_sa_gives_its_slot_back() {
+        let region = region();
+        let mut stub = Stub::attach(&region);
+        let mut plane = Plane::attach(&region).expect("the role is free");
+        let sa = spec(&region, 1);
+        let slot = sa.slot;
+        assert!(plane.install(sa, 0, u64::MAX, 0, Some(1)));
+        stub.answer(Err(Refusal::TableFull));
+        assert_eq!(settled(&mut plane), [(1, false)]);
+        assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Free));
+        assert_eq!(plane.sas().count(), 0);
+    }
+
+    #[test]
+    fn a_new_data_plane_is_told_everything_and_owes_what_the_old_one_owed() {
+        let region = region();
+        let first = Stub::attach(&region);
+        let mut plane = Plane::attach(&region).expect("the role is free");
+        plane.set_policies(vec![]);
+        let (kept, gone) = (spec(&region, 1), spec(&region, 2));
+        let (gone_slot, gone_spi) = (gone.slot, gone.spi);
+        assert!(plane.install(kept.clone(), 0, u64::MAX, 0, Some(1)));
+        assert!(plane.install(gone, 0, u64::MAX, 0, None));
+        plane.remove(gone_slot, gone_spi, Direction::Inbound, Some(2));
+        drop(first);
+        let mut second = Stub::attach(&region);
+        // What the dead one left unread comes first, then everything again.
+        assert_eq!(settled(&mut plane), [(2, true)]);
+        second.answer(Ok(()));
+        assert_eq!(settled(&mut plane), [(1, true)]);
+        let installs = second.seen.iter().rev().find(|c| matches!(c, Command::Install(_)));
+        assert_eq!(installs, Some(&Command::Install(kept)));
+        assert_eq!(region.slot(gone_slot).map(|s| s.state()), Some(SlotState::Free));
+    }
+
+    #[test]
+    fn a_new_control_finds_what_the_old_one_left_and_retires_it() {
+        let region = region();
+        let mut stub = Stub::attach(&region);
+        let mut first = Plane::attach(&region).expect("the role is free");
+        let sa = spec(&region, 5);
+        let slot = sa.slot;
+        assert!(first.install(sa.clone(), 0, u64::MAX, 77, None));
+        stub.answer(Ok(()));
+        first.turn();
+        drop(first);
+        let mut second = Plane::attach(&region).expect("the role is free again");
+        let orphan = Orphan { slot, spi: sa.spi, direction: sa.direction, child: ChildId(5), installed_at: 77 };
+        assert_eq!(second.orphans(), [orphan]);
+        second.retire_orphans(ChildId(5));
+        stub.answer(Ok(()));
+        second.turn();
+        assert_eq!(stub.seen.last(), Some(&Command::RetireOrphans { child: ChildId(5), keep: vec![] }));
+        assert!(second.orphans().is_empty());
+        assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Free));
+    }
+}

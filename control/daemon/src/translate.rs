@@ -1,0 +1,125 @@
+//! From the checked configuration to what `ike` is told.
+
+use culvert_config::{Child, ChildRef, Config, Connection, DownAction, Secrets, StartAction};
+use culvert_ike as ike;
+use culvert_model::{AddrRange, ChildId};
+use std::net::IpAddr;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TranslateError {
+    #[error("connection {connection}: no interface has an address from which {peer} can be reached; set local_addrs")]
+    NoLocalAddress { connection: String, peer: IpAddr },
+}
+
+/// Connections with their children's numbers, and keys.
+pub fn ike_config(config: &Config, secrets: &Secrets) -> Result<ike::Config, TranslateError> {
+    let secrets = secrets.psks().map(|(ids, psk)| ike::Secret { ids: ids.to_vec(), psk: psk.clone() });
+    let connections: Result<Vec<_>, _> = config.connections.iter().map(|c| connection(config, c)).collect();
+    Ok(ike::Config { connections: connections?, secrets: secrets.collect(), settings: ike::Settings::default() })
+}
+
+fn connection(config: &Config, from: &Connection) -> Result<ike::Connection, TranslateError> {
+    let own_children = config.children().filter_map(|(id, child)| match child {
+        ChildRef::Ike(connection, child) if connection.name == from.name => Some((id, child)),
+        _ => None,
+    });
+    Ok(ike::Connection {
+        name: from.name.clone(),
+        local_addrs: local_addresses(config, from)?,
+        remote_addrs: from.remote_addrs.iter().copied().map(AddrRange::single).collect(),
+        local_port: from.local_port,
+        remote_port: from.remote_port,
+        proposals: from.proposals.clone(),
+        local_id: from.local.id.clone(),
+        remote_id: from.remote.id.clone(),
+        encap: from.encap,
+        dpd_delay: from.dpd_delay,
+        rekey_time: from.rekey_time,
+        over_time: from.over_time(),
+        rand_time: from.rand_time(),
+        keyingtries: from.keyingtries,
+        children: own_children.map(|(id, child)| self::child(id, child)).collect(),
+    })
+}
+
+/// `%any` becomes the address that the route to the first peer leaves by; a connection that only answers keeps it.
+fn local_addresses(config: &Config, from: &Connection) -> Result<Vec<IpAddr>, TranslateError> {
+    let Some(&peer) = from.remote_addrs.first().filter(|_| from.local_addrs.is_empty()) else {
+        return Ok(from.local_addrs.clone());
+    };
+    let next_hop = next_hop(config, peer);
+    let own = config.interfaces.iter().flat_map(|interface| &interface.addresses);
+    let own = own.filter(|net| net.contains(&next_hop)).max_by_key(|net| net.prefix_len());
+    own.map(|net| vec![net.addr()])
+        .ok_or_else(|| TranslateError::NoLocalAddress { connection: from.name.clone(), peer })
+}
+
+fn next_hop(config: &Config, peer: IpAddr) -> IpAddr {
+    let connected = config.interfaces.iter().flat_map(|interface| &interface.addresses).any(|net| net.contains(&peer));
+    let routes = config.routes.iter().filter(|route| route.destination.contains(&peer));
+    let best = routes.max_by_key(|route| route.destination.prefix_len());
+    best.filter(|_| !connected).map_or(peer, |route| route.via)
+}
+
+fn child(id: ChildId, from: &Child) -> ike::Child {
+    ike::Child {
+        id,
+        name: from.name.clone(),
+        local_ts: from.local_ts.clone(),
+        remote_ts: from.remote_ts.clone(),
+        esp_proposals: from.esp_proposals.clone(),
+        start_action: match from.start_action {
+            StartAction::None => ike::StartAction::None,
+            StartAction::Start => ike::StartAction::Start,
+            StartAction::Trap => ike::StartAction::Trap,
+        },
+        dpd_action: down_action(from.dpd_action),
+        close_action: down_action(from.close_action),
+        rekey_time: from.rekey_time,
+        life_time: from.life_time(),
+        rand_time: from.rand_time(),
+        lifetime: from.lifetime(),
+        replay_window: from.replay_window,
+    }
+}
+
+fn down_action(action: DownAction) -> ike::DownAction {
+    match action {
+        DownAction::Clear => ike::DownAction::Clear,
+        DownAction::Trap => ike::DownAction::Trap,
+        DownAction::Restart => ike::DownAction::Restart,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn parse(connection: &str) -> Config {
+        let text = format!(
+            r#"
+            [[interface]]
+            name = "wan"
+            device = "net_null0"
+            addresses = ["192.0.2.1/24", "2001:db8::1/64"]
+            [[interface]]
+            name = "lan"
+            device = "net_null1"
+            addresses = ["10.1.0.1/16"]
+            [[route]]
+            destination = "0.0.0.0/0"
+            via = "192.0.2.254"
+            {connection}
+            "#
+        );
+        Config::parse(Path::new("culvert.toml"), &text).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn any_becomes_the_address_the_route_leaves_by() {
+        let config = parse("");
+        assert_eq!(next_hop(&config, "198.51.100.7".parse().unwrap()), "192.0.2.254".parse::<IpAddr>().unwrap());
+        assert_eq!(next_hop(&config, "10.1.2.3".parse().unwrap()), "10.1.2.3".parse::<IpAddr>().unwrap());
+    }
+}
