@@ -138,8 +138,8 @@ impl<M: Memory> RawProducer<M> {
         let freed = memory.freed().load_acquire(); // edge F
         let mut producer = Self { memory, tail, freed, corruptions: 0 };
         if !producer.plausible(freed) || !is_aligned(tail) {
-            // Our own words were overwritten. Start where the consumer says it is, rounded to what a position can be; if
-            // that is wrong too, the consumer's next look at `tail` makes it resynchronise.
+            // Our own words were overwritten. Start where the consumer says it is, rounded to what a position can be;
+            // if that is wrong too, the consumer's next look at `tail` makes it resynchronise.
             producer.corruptions = 1;
             producer.tail = freed & !(WORD_U64 - 1);
             producer.freed = producer.tail;
@@ -186,7 +186,8 @@ impl<M: Memory> RawProducer<M> {
         }
         self.freed = freed;
         if self.memory.tail().load_relaxed() != self.tail {
-            // Overwritten by somebody else: a consumer that never sees the true tail would leave the ring full for ever.
+            // Overwritten by somebody else: a consumer that never sees the true tail would leave the ring full for
+            // ever.
             self.corruptions += 1;
             self.memory.tail().store_release(self.tail); // edges P, T
         }

@@ -108,8 +108,8 @@ fn open_lock(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
 }
 
-/// Root may run one plane while the other is unprivileged: the lock file belongs to whom the link file belongs to, or the
-/// other plane could not ask.
+/// Root may run one plane while the other is unprivileged: the lock file belongs to whom the link file belongs to, or
+/// the other plane could not ask.
 fn share_with_owner(path: &Path, lock: &OwnedFd) -> Result<(), Errno> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());

@@ -55,8 +55,8 @@ pub struct SlotInit {
     pub installed_at: u64,
 }
 
-/// Shared memory form of one SA's running state. The first 64 bytes are all that a packet touches; the second line holds
-/// the rare counters and what control needs to adopt the SA after a restart.
+/// Shared memory form of one SA's running state. The first 64 bytes are all that a packet touches; the second line
+/// holds the rare counters and what control needs to adopt the SA after a restart.
 ///
 /// The sequence counter here is *the* counter of the key: a number handed out by [`reserve`](Self::reserve) is never
 /// handed out again, whichever worker asks and whichever process died in between.
@@ -89,7 +89,8 @@ const STATE_MASK: u64 = 0xff << STATE_SHIFT;
 const DIRECTION_SHIFT: u32 = 40;
 
 impl SaSlot {
-    /// Takes `count` consecutive sequence numbers and returns the first; `None` where fewer are left below the limit (or
+    /// Takes `count` consecutive sequence numbers and returns the first; `None` where fewer are left below the limit
+    /// (or
     /// `count` is 0). RFC 4303 §3.3.3: the counter must not cycle.
     pub fn reserve(&self, count: u32) -> Option<u64> {
         sequence::reserve(&self.sequence, &self.limit, count)
@@ -180,7 +181,8 @@ impl SaSlot {
     }
 
     /// Control only: sets a claimed slot up for a new key. All counters start at 0. The slot must be
-    /// [`SlotState::Allocated`], so that no worker can be using it; otherwise nothing changes and the answer is `false`.
+    /// [`SlotState::Allocated`], so that no worker can be using it; otherwise nothing changes and the answer is
+    /// `false`.
     #[must_use]
     pub fn reset(&self, init: &SlotInit) -> bool {
         if self.state() != SlotState::Allocated {

@@ -1,5 +1,6 @@
-//! A peer that writes garbage: into every index, header word, length and octet, at any moment. The honest side sees errors
-//! and counts them; it does not panic, does not read or write elsewhere, and works again once the garbage ends.
+//! A peer that writes garbage: into every index, header word, length and octet, at any moment. The honest side sees
+//! errors and counts them; it does not panic, does not read or write elsewhere, and works again once the garbage
+//! ends.
 
 use culvert_link::ring::{Memory, RawConsumer, RawProducer};
 use culvert_link::{ControlEnd, DataplaneEnd, Layout, MAX_RECORD, MIN_RING_BYTES, PushError, Region, RingError};
@@ -267,7 +268,8 @@ fn garbage_through_the_file() {
             };
             let mut written = 0u64;
             while !stop.load(Ordering::Relaxed) {
-                // The header page holds the indices; it gets more than its share. Generations, counters and slots get theirs.
+                // The header page holds the indices; it gets more than its share. Generations, counters and slots get
+                // theirs.
                 let word = if next() % 2 == 0 { 128 + next() % 128 } else { 5 + next() % (end - 5) };
                 let value = match next() % 4 {
                     0 => next(),

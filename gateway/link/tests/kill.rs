@@ -1,7 +1,7 @@
 //! Two processes, both killed with SIGKILL again and again in mid-flow. Nothing acknowledged is lost or doubled.
 //!
-//! Each process pushes into one ring and pops from the other. Its notes lie in the shared file's counter blocks, so they
-//! survive it:
+//! Each process pushes into one ring and pops from the other. Its notes lie in the shared file's counter blocks, so
+//! they survive it:
 //! * a consumer notes what it is about to acknowledge, acknowledges, notes that it has;
 //! * a producer notes what it has pushed. Where its predecessor got to it learns from the ring's position alone.
 //!
@@ -299,8 +299,8 @@ fn run() {
     let sum = |word: usize| control.notes[word].load(SeqCst) + dataplane.notes[word].load(SeqCst);
     assert!(sum(RESERVED) <= region.slot(index).expect("it exists").sequence(), "sequence numbers were doubled");
     println!(
-        "kill: {kills} kills in {elapsed:.1?}, {} lives, {} records down, {} up, {} deaths between pop and commit, {} in commit, \
-         {} sequence numbers",
+        "kill: {kills} kills in {elapsed:.1?}, {} lives, {} records down, {} up, {} deaths between pop and \
+         commit, {} in commit, {} sequence numbers",
         sum(LIVES),
         dataplane.received(),
         control.received(),

@@ -73,9 +73,7 @@ fn many_create_at_once() {
 fn impossible_sizes() {
     let s = scratch();
     for slots in [0, 1, 3, 65_535, 1 << 23] {
-        assert!(
-            matches!(refused(&s.path, Layout { slots, ..LAYOUT }), LinkError::BadSlots { slots: found } if found == slots)
-        );
+        assert!(matches!(refused(&s.path, Layout { slots, ..LAYOUT }), LinkError::BadSlots { .. }));
     }
     for ring_bytes in [0, 4096, MIN_RING_BYTES + 8, 1 << 31] {
         assert!(matches!(refused(&s.path, Layout { ring_bytes, ..LAYOUT }), LinkError::BadRingBytes { .. }));

@@ -1,8 +1,9 @@
 //! Fuzz targets for everything that reads foreign bytes.
 //!
-//! A target is a function of a byte slice that must not panic; it says whether the input was accepted. Where there is an emitter, it also asserts that what was
-//! read, written and read again is the same. Each has a committed corpus in `corpus/NAME/`, made by `generate` from the
-//! real emitters and captured packets; inputs that once failed stay there as `crash-*`.
+//! A target is a function of a byte slice that must not panic; it says whether the input was accepted. Where there is
+//! an emitter, it also asserts that what was read, written and read again is the same. Each has a committed corpus in
+//! `corpus/NAME/`, made by `generate` from the real emitters and captured packets; inputs that once failed stay there
+//! as `crash-*`.
 //!
 //! * `cargo test -p culvert-fuzz` replays the corpora, and a fixed number of mutations of them.
 //! * `cargo run -p culvert-fuzz -- run all --seconds 60` goes on from there.
