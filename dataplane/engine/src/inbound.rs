@@ -202,6 +202,8 @@ impl<A: Aead> Worker<A> {
             DropReason::IcvFailed => SaCounter::IcvFailures,
             DropReason::SelectorMismatch => SaCounter::SelectorMismatches,
             DropReason::BadPadding => SaCounter::PaddingErrors,
+            // As its sender wanted.
+            DropReason::DummyPacket => return,
             _ => SaCounter::OtherDrops,
         };
         sa.hot.slot.add(counter.index(), 1);

@@ -2,6 +2,32 @@
 //!
 //! The caller brings four things: packet buffers ([`Buffer`]), a cipher ([`Aead`]), ports and queues ([`Io`]) and the
 //! time ([`Tick`]). [`Worker::run_burst`] is the whole fast path; [`Housekeeping`] does everything that is not per packet.
+//!
+//! ```text
+//! worker.rs     all stages in order        housekeeping.rs  commands in, events out
+//!   classify.rs   frame → what and whom      sad.rs           install, remove, move SAs
+//!   inbound.rs    ESP → clear                policies.rs      what control has stated
+//!   policy.rs     SPD verdict, TTL           ageing.rs        lifetimes, sequence numbers
+//!   outbound.rs   clear → ESP                answers.rs       ARP, ND, ICMP, IKE in
+//!   forward.rs    route, neighbour, send     own.rs           IKE out, keepalives, announcements
+//! shared.rs     the tables workers read     retire.rs        what they may still be reading
+//! ```
+//!
+//! # Where it departs from the RFCs, and why
+//!
+//! * Nothing is fragmented and nothing is put together (RFC 1812 §5.2.6, RFC 4301 §7, §8.2): an inner packet that does
+//!   not fit is dropped, and its sender told if it said DF or is IPv6; ESP and IKE in fragments are dropped. Later
+//!   fragments of the inside match selectors without ports only.
+//! * ICMP errors that come back for ESP packets are not taken as news of the path MTU (RFC 4301 §8.2.1).
+//! * Of ICMP errors only time exceeded and too big are sent; no route, no neighbour and policy drops are counted and
+//!   not told (RFC 1812 §4.3.3.1, RFC 4301 §6).
+//! * IPv4 options are not forwarded (RFC 7126 allows it; RFC 1812 §5.2.4 does not).
+//! * The box's own traffic: ARP, neighbour discovery, IKE and NAT keepalives pass without a policy (RFC 4301 §4.4.1 wants
+//!   one for each). Echo replies and ICMP errors follow SPD-O, and go in clear where no entry matches, except those
+//!   about a packet out of a tunnel, which may quote it.
+//! * An ESP packet must come from its SA's peer address, unless the SA is UDP-encapsulated (RFC 4301 §4.1 looks at the
+//!   SPI alone).
+//! * IKE messages larger than the MTU are not sent.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 

@@ -318,3 +318,36 @@ fn ports_are_where_they_are() {
     a.policies([]);
     assert_eq!(a.receive_one(PortId(9), from_host(b"x")), Some(DropReason::InterfaceDown));
 }
+
+#[test]
+fn fragments_of_the_inside_pass_where_no_port_is_asked_for() {
+    let (mut a, mut b) = pair(Kind::PLAIN);
+    let mut fragment = packet(ip("10.1.0.2"), ip("10.7.0.2"), b"the middle of something");
+    // Offset 8, more to come, and no DF.
+    (fragment[6], fragment[7]) = (0x20, 1);
+    fragment[10..12].fill(0);
+    let sum = checksum::of(&fragment[..20]).to_be_bytes();
+    fragment[10..12].copy_from_slice(&sum);
+    assert_eq!(a.receive_one(LAN, frame(host_mac(1), mac(1, LAN), &fragment)), None);
+    let wire = a.sent().pop().unwrap();
+    let (outer, _) = ipv4::Header::parse(inner(&wire), ipv4::ChecksumMode::Verify).unwrap();
+    // RFC 4301 §8.1 and RFC 6864 §4.1: DF as inside, and without it an identification.
+    assert_eq!((outer.dont_fragment(), outer.is_fragment(), outer.identification()), (false, false, 1));
+    assert_eq!(b.receive_one(WAN, wire), None);
+    assert_eq!(inner(&b.sent()[0])[20..], fragment[20..]);
+    // Too big for the tunnel, and it may not be fragmented here: dropped without a word, for it never said DF.
+    let mut big = packet(ip("10.1.0.2"), ip("10.7.0.2"), &[0; 1450]);
+    big[6] = 0;
+    big[10..12].fill(0);
+    let sum = checksum::of(&big[..20]).to_be_bytes();
+    big[10..12].copy_from_slice(&sum);
+    assert_eq!(a.receive_one(LAN, frame(host_mac(1), mac(1, LAN), &big)), Some(DropReason::TooBig));
+}
+
+#[test]
+fn a_wrong_header_checksum_is_a_drop() {
+    let (mut a, _) = pair(Kind::PLAIN);
+    let mut wrong = from_host(b"x");
+    wrong.data_mut()[24] ^= 0xff;
+    assert_eq!(a.receive_one(LAN, wrong), Some(DropReason::Ipv4Checksum));
+}
