@@ -9,6 +9,7 @@ mod curve;
 mod error;
 mod modp;
 mod prf_plus;
+mod sha1;
 mod symmetric;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -18,6 +19,7 @@ mod vectors;
 pub use aws_lc::AwsLc;
 pub use error::CryptoError;
 pub use prf_plus::prf_plus;
+pub use sha1::sha1;
 
 use culvert_model::{Encryption, Integrity, KeGroup, Prf, SecretKey};
 use subtle::ConstantTimeEq;

@@ -3,9 +3,24 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod api;
+mod channel;
+mod child;
 mod config;
+mod cookie;
+mod drive;
 mod endpoint;
+mod exchange;
+mod identity;
+mod keys;
 pub mod message;
+mod narrow;
+mod nat;
+mod negotiate;
+mod notify;
+mod retransmit;
+mod sa;
+mod sad;
+mod shared;
 
 pub use api::{
     ChildStatus, ComputeJob, ComputeResult, ComputeToken, Datagram, DownReason, Event, FailureReason, IkeSaStatus,

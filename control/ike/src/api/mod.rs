@@ -5,6 +5,7 @@ mod report;
 mod status;
 
 pub use compute::{ComputeJob, ComputeResult, ComputeToken};
+pub(crate) use compute::{Made, Work};
 pub use report::{DownReason, FailureReason, Report, Step};
 pub use status::{ChildStatus, IkeSaStatus};
 

@@ -1,0 +1,124 @@
+//! A Child SA: one inbound and one outbound ESP SA.
+//!
+//! ```text
+//!              rekey by us            its response: the new pair carries traffic
+//!  Installed ---------------> Rekeying --------------------------> Deleting --> retired
+//!      |  \                                                          ^   ^
+//!      |   `-- rekeyed by the peer: Rekeyed -- lifetime over --------'   |
+//!      `------ terminated, expired, superseded in a collision ----------'
+//!  any state: the peer deletes it --> retired
+//! ```
+
+use crate::{config::Connection, shared::{Core, Path}, nat::Nat, negotiate::EspSuite};
+use culvert_model::{
+    ChildId, Direction, Encapsulation, EsnMode, SaSpec, SecretKey, SlotIndex, Spi, TrafficSelector, Tunnel,
+};
+use std::time::Instant;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChildState {
+    Installed,
+    /// Our rekey is under way.
+    Rekeying,
+    /// The peer has replaced it and will delete it.
+    Rekeyed,
+    /// Our Delete is queued or under way.
+    Deleting,
+}
+
+pub(crate) struct ChildSa {
+    /// Index in the connection.
+    pub child: usize,
+    pub id: ChildId,
+    pub inbound: SaSpec,
+    pub outbound: SaSpec,
+    pub out_installed: bool,
+    pub suite: EspSuite,
+    pub state: ChildState,
+    /// The peer is known to have its inbound SA.
+    pub confirmed: bool,
+    /// Grows with each pair of the endpoint.
+    pub seq: u64,
+    pub created: Instant,
+    pub rekey_at: Option<Instant>,
+    pub expire_at: Option<Instant>,
+}
+
+/// What was agreed on, before SAs are made of it.
+pub(crate) struct Agreed {
+    pub child: usize,
+    pub suite: EspSuite,
+    pub spi_in: Spi,
+    pub slot_in: SlotIndex,
+    pub spi_out: Spi,
+    pub local_ts: Vec<TrafficSelector>,
+    pub remote_ts: Vec<TrafficSelector>,
+    pub key_in: SecretKey,
+    pub key_out: SecretKey,
+}
+
+impl ChildSa {
+    /// `None` if there is no slot, or no such child.
+    pub fn new(now: Instant, core: &mut Core, conn: usize, path: Path, nat: Nat, agreed: Agreed) -> Option<Self> {
+        let slot_out = core.sad.outbound()?;
+        let Some(config) = core.config.connections.get(conn).and_then(|c| c.children.get(agreed.child)).cloned() else {
+            core.sad.drop_now(&mut core.outputs, slot_out);
+            return None;
+        };
+        let encap = core.config.connections.get(conn).is_some_and(|c: &Connection| c.encap);
+        let encapsulation = (nat.any() || encap).then(|| Encapsulation {
+            local_port: path.local.port(),
+            remote_port: path.remote.port(),
+            keepalive: if nat.local { core.config.settings.nat_keepalive } else { core::time::Duration::ZERO },
+        });
+        let outbound = SaSpec {
+            spi: agreed.spi_out,
+            direction: Direction::Outbound,
+            slot: slot_out,
+            child: config.id,
+            suite: agreed.suite.suite,
+            key: agreed.key_out,
+            tunnel: Tunnel { local: path.local.ip(), remote: path.remote.ip() },
+            encapsulation,
+            esn: agreed.suite.esn == EsnMode::Yes,
+            replay_window: config.replay_window,
+            local_ts: agreed.local_ts,
+            remote_ts: agreed.remote_ts,
+            lifetime: config.lifetime,
+        };
+        let inbound = SaSpec {
+            spi: agreed.spi_in,
+            direction: Direction::Inbound,
+            slot: agreed.slot_in,
+            key: agreed.key_in,
+            ..outbound.clone()
+        };
+        Some(Self {
+            child: agreed.child,
+            id: config.id,
+            inbound,
+            outbound,
+            out_installed: false,
+            suite: agreed.suite,
+            state: ChildState::Installed,
+            confirmed: false,
+            seq: core.unique(),
+            created: now,
+            rekey_at: core.due(now, config.rekey_time, config.rand_time),
+            expire_at: (!config.life_time.is_zero()).then(|| now + config.life_time),
+        })
+    }
+
+    pub fn spi_in(&self) -> Spi {
+        self.inbound.spi
+    }
+
+    pub fn spi_out(&self) -> Spi {
+        self.outbound.spi
+    }
+
+    /// Does it stand for its child, now and in the near future?
+    pub fn is_live(&self) -> bool {
+        self.state != ChildState::Deleting
+    }
+}

@@ -1,0 +1,190 @@
+//! Which of a child's pairs carries its traffic, and what happens when one goes.
+
+use super::Endpoint;
+use crate::{
+    DownReason, Report,
+    child::{ChildSa, ChildState},
+    config::{DownAction, StartAction},
+    sa::{IkeSa, Phase, TaskKind},
+    shared::SaId,
+};
+use culvert_model::{ChildId, SlotIndex};
+use std::time::Instant;
+
+/// What the choice looks at.
+struct Candidate {
+    sa: SaId,
+    slot: SlotIndex,
+    state: ChildState,
+    confirmed: bool,
+    seq: u64,
+}
+
+impl Endpoint {
+    /// Of two IKE SAs with the same peer, is `a` the one to give up? Both ends come to the same answer.
+    fn loses(&self, a: &IkeSa, b: &IkeSa) -> bool {
+        match (a.established(), b.established()) {
+            // One side began both: the older one, which that side knows.
+            (Some(_), Some(_)) if a.initiator == b.initiator => a.id < b.id,
+            (Some(x), Some(y)) => x.lowest_nonce < y.lowest_nonce,
+            _ => false,
+        }
+    }
+
+    fn better(&self, a: &Candidate, b: &Candidate) -> bool {
+        if a.sa != b.sa
+            && let (Some(x), Some(y)) = (self.sas.get(&a.sa), self.sas.get(&b.sa))
+            && x.usable().is_some()
+            && y.usable().is_some()
+        {
+            return !self.loses(x, y);
+        }
+        a.seq > b.seq
+    }
+
+    /// Switches the child's outbound SA if a better one may be used.
+    pub(super) fn reselect(&mut self, child: ChildId) {
+        let mut all = Vec::new();
+        for sa in self.sas.values() {
+            let Some(e) = sa.established() else { continue };
+            if matches!(e.phase, Phase::Deleting(_) | Phase::Closed(_)) {
+                continue;
+            }
+            let pairs = e.children.iter().filter(|c| c.id == child && c.state != ChildState::Deleting);
+            all.extend(pairs.map(|c| Candidate {
+                sa: sa.id,
+                slot: c.outbound.slot,
+                state: c.state,
+                confirmed: c.confirmed,
+                seq: c.seq,
+            }));
+        }
+        let pick = |good: &dyn Fn(&Candidate) -> bool| {
+            let good = all.iter().filter(|c| good(c));
+            good.fold(None, |best: Option<&Candidate>, c| match best {
+                Some(best) if !self.better(c, best) => Some(best),
+                _ => Some(c),
+            })
+        };
+        let fresh = |c: &Candidate| matches!(c.state, ChildState::Installed | ChildState::Rekeying);
+        let current = self.core.current.get(&child).and_then(|slot| all.iter().find(|c| c.slot == *slot));
+        let best = pick(&|c| c.confirmed && fresh(c));
+        let chosen = match (current, best) {
+            (Some(current), Some(best)) if !fresh(current) || self.better(best, current) => Some(best),
+            (Some(current), _) => Some(current),
+            (None, Some(best)) => Some(best),
+            // Nothing is known to work: the peer may have it already, or has it soon.
+            (None, None) => pick(&fresh).or_else(|| pick(&|_| true)),
+        };
+        let Some(slot) = chosen.map(|c| c.slot) else { return };
+        if self.core.current.get(&child) == Some(&slot) {
+            return;
+        }
+        let pairs = self.sas.values_mut().filter_map(IkeSa::established_mut).flat_map(|e| e.children.iter_mut());
+        if let Some(pair) = pairs.into_iter().find(|c| c.outbound.slot == slot) {
+            pair.out_installed = true;
+            self.core.sad.install(&mut self.core.outputs, pair.outbound.clone());
+            self.core.current.insert(child, slot);
+        }
+    }
+
+    /// A pair is over: its successor takes the traffic first, then it goes.
+    pub(super) fn retire(&mut self, now: Instant, pair: ChildSa, conn: usize, reason: DownReason) {
+        self.reselect(pair.id);
+        if self.core.current.get(&pair.id) == Some(&pair.outbound.slot) {
+            self.core.current.remove(&pair.id);
+        }
+        let linger = self.core.config.settings.inbound_linger;
+        self.core.sad.drop_now(&mut self.core.outputs, pair.outbound.slot);
+        self.core.sad.drop_at(&mut self.core.outputs, pair.inbound.slot, now + linger);
+        let Some((connection, child)) = self.core.config.connections.get(conn).and_then(|c| Some((c, c.children.get(pair.child)?)))
+        else {
+            return;
+        };
+        let (start, close, dead) = (child.start_action, child.close_action, child.dpd_action);
+        let (spi_in, spi_out) = (pair.spi_in(), pair.spi_out());
+        let (connection, name) = (connection.name.clone(), child.name.clone());
+        self.core.report(Report::ChildDown { connection, name, child: pair.id, spi_in, spi_out, reason });
+        let action = match reason {
+            DownReason::Rekeyed | DownReason::Duplicate | DownReason::DeletedByPeer => close,
+            DownReason::Terminated => return,
+            DownReason::PeerDead | DownReason::PeerRestarted | DownReason::Expired | DownReason::ProtocolError => dead,
+        };
+        let first = self.core.config.settings.retry_first;
+        if action == DownAction::Restart {
+            self.want(now, conn, pair.child, now);
+        } else if start == StartAction::Start {
+            // The peer had a reason; it is given a moment.
+            let pause = first + self.core.jitter(first);
+            self.want(now, conn, pair.child, now + pause);
+        }
+    }
+
+    /// An IKE SA stands. Older ones with the same peer are over if it says so; else one of two goes a little later.
+    pub(super) fn established(&mut self, now: Instant, id: SaId, initial_contact: bool) {
+        let Some(new) = self.sas.get(&id) else { return };
+        let Some(e) = new.established() else { return };
+        let (conn, peer) = (new.conn, e.remote_id.clone());
+        let delay = self.core.config.settings.duplicate_delay;
+        let mut doubled = false;
+        for other in self.sas.values_mut().filter(|sa| sa.id != id && sa.conn == conn) {
+            let Some(old) = other.established_mut().filter(|o| o.phase == Phase::Live && o.remote_id == peer) else {
+                continue;
+            };
+            if initial_contact {
+                // RFC 7296 §2.4. The Delete is for a peer that was not the only one to begin.
+                old.close(now, DownReason::PeerRestarted);
+            } else {
+                doubled = true;
+            }
+        }
+        if doubled && let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
+            e.settle_at = Some(now + delay + self.core.jitter(delay));
+        }
+        if let Some(attempts) = conn.and_then(|c| self.attempts.get_mut(&c)) {
+            attempts.succeeded();
+        }
+        let children: Vec<ChildId> = self.sas.values().filter(|sa| sa.conn == conn).filter_map(IkeSa::established)
+            .flat_map(|e| e.children.iter().map(|c| c.id)).collect();
+        children.into_iter().for_each(|child| self.reselect(child));
+    }
+
+    /// Two IKE SAs with one peer: the initiator of the loser closes it.
+    pub(super) fn settle_duplicates(&mut self, now: Instant) {
+        let due = |sa: &&IkeSa| sa.established().is_some_and(|e| e.settle_at.is_some_and(|at| at <= now));
+        let ids: Vec<_> = self.sas.values().filter(due).map(|sa| sa.id).collect();
+        for id in ids {
+            if let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
+                e.settle_at = None;
+            }
+            let Some(sa) = self.sas.get(&id) else { continue };
+            let Some(peer) = sa.usable().map(|e| &e.remote_id) else { continue };
+            let same = |o: &&IkeSa| o.id != id && o.conn == sa.conn && o.usable().is_some_and(|e| e.remote_id == *peer);
+            let others: Vec<_> = self.sas.values().filter(same).collect();
+            let mut losers: Vec<_> = others.iter().filter(|o| self.loses(o, sa)).map(|o| (o.id, o.initiator)).collect();
+            if others.iter().any(|o| self.loses(sa, o)) {
+                losers.push((id, sa.initiator));
+            }
+            for (loser, initiator) in losers {
+                if initiator && let Some(e) = self.sas.get_mut(&loser).and_then(IkeSa::established_mut) {
+                    e.close(now, DownReason::Duplicate);
+                }
+            }
+        }
+    }
+
+    pub(super) fn dpd_at(&self, sa: &IkeSa) -> Option<Instant> {
+        let delay = sa.conn.and_then(|c| self.core.config.connections.get(c))?.dpd_delay;
+        let e = sa.usable().filter(|e| !delay.is_zero() && e.exchange.is_none() && e.tasks.is_empty())?;
+        Some(e.last_inbound + delay)
+    }
+
+    pub(super) fn dpd(&mut self, now: Instant) {
+        let due: Vec<_> = self.sas.values().filter(|sa| self.dpd_at(sa).is_some_and(|at| at <= now)).map(|sa| sa.id).collect();
+        for id in due {
+            if let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
+                e.enqueue(now, TaskKind::Dpd);
+            }
+        }
+    }
+}

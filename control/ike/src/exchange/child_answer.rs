@@ -1,0 +1,246 @@
+//! Agreeing on a Child SA, inside IKE_AUTH and CREATE_CHILD_SA: the responder's choice and the initiator's check of it
+//! (RFC 7296 §2.7, §2.9, §2.17).
+
+use crate::{
+    ComputeToken, FailureReason,
+    child::{Agreed, ChildSa},
+    keys,
+    message::{
+        KeyExchangeData, Nonce, Notify, NotifyType, Payload, Payloads, Proposal, SecurityAssociation, TrafficSelectors,
+    },
+    narrow::{narrow, within},
+    nat::Nat,
+    negotiate::{self, EspSuite},
+    notify::Refusal,
+    sa::Wait,
+    shared::{Core, Path},
+};
+use culvert_model::{KeGroup, Prf, SecretKey, SlotIndex, Spi, TrafficSelector};
+use std::time::Instant;
+
+/// The IKE SA that a Child SA is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Parent<'a> {
+    pub conn: usize,
+    pub path: Path,
+    pub nat: Nat,
+    pub prf: Prf,
+    pub sk_d: &'a SecretKey,
+}
+
+/// The responder's choice.
+pub(crate) struct ChildAnswer {
+    pub child: usize,
+    pub suite: EspSuite,
+    proposal: Proposal,
+    spi_out: Spi,
+    local_ts: Vec<TrafficSelector>,
+    remote_ts: Vec<TrafficSelector>,
+    pub ni: Vec<u8>,
+    pub nr: Vec<u8>,
+    /// Inbound SPI of the pair that this one replaces.
+    pub rekeys: Option<Spi>,
+    pub compute: Option<ComputeToken>,
+}
+
+/// Chooses among the connection's children by selectors, then proposals. `only`: the child that is rekeyed.
+pub(crate) fn choose(
+    core: &Core,
+    conn: usize,
+    payloads: &[Payload],
+    pfs: bool,
+    only: Option<usize>,
+    nonces: (Vec<u8>, Vec<u8>),
+) -> Result<ChildAnswer, Refusal> {
+    let (Some(sa), Some(ts_i), Some(ts_r)) = (payloads.sa(), payloads.ts_initiator(), payloads.ts_responder()) else {
+        return Err(Refusal::InvalidSyntax);
+    };
+    let children = core.config.connections.get(conn).map(|c| c.children.as_slice()).unwrap_or_default();
+    let (theirs, ours) = (ts_i.known(), ts_r.known());
+    let fits = children.iter().enumerate().filter(|(i, _)| only.is_none_or(|o| o == *i));
+    let fits = fits.filter_map(|(i, c)| {
+        let (local, remote) = (narrow(&c.local_ts, &ours), narrow(&c.remote_ts, &theirs));
+        (!local.is_empty() && !remote.is_empty()).then_some((i, c, local, remote))
+    });
+    let mut fits: Vec<_> = fits.collect();
+    // A child whose selectors are exactly the offer's is meant before one that must be narrowed.
+    fits.sort_by_key(|(_, c, _, _)| !(within(&ours, &c.local_ts) && within(&theirs, &c.remote_ts)));
+    let Some((_, first, _, _)) = fits.first() else {
+        let all = |f: fn(&crate::Child) -> &Vec<TrafficSelector>| children.iter().flat_map(f).copied().collect();
+        let ours_all = (all(|c| &c.local_ts), all(|c| &c.remote_ts));
+        return Err(Refusal::For(FailureReason::TsUnacceptable { ours: ours_all, theirs: (theirs, ours) }));
+    };
+    let no_proposal =
+        FailureReason::NoEspProposal { ours: first.esp_proposals.clone(), theirs: negotiate::describe(sa) };
+    let wish = payloads.ke().and_then(KeyExchangeData::group);
+    let mut chosen = fits.into_iter().filter_map(|(i, c, local, remote)| {
+        Some((i, local, remote, negotiate::choose_esp(&c.esp_proposals, sa, pfs, wish)?))
+    });
+    let Some((child, local_ts, remote_ts, (suite, proposal, spi_out))) = chosen.next() else {
+        return Err(Refusal::For(no_proposal));
+    };
+    if let Some(group) = suite.group
+        && wish != Some(group)
+    {
+        return Err(Refusal::InvalidKe(group));
+    }
+    let (ni, nr) = nonces;
+    Ok(ChildAnswer { child, suite, proposal, spi_out, local_ts, remote_ts, ni, nr, rekeys: None, compute: None })
+}
+
+/// Responder's shared secret with the public value that made it.
+pub(crate) type Responded = Option<(Vec<u8>, SecretKey)>;
+
+impl ChildAnswer {
+    /// Installs the inbound SA. The answer's payloads, and what to wait for before it is sent.
+    pub fn install(
+        self,
+        now: Instant,
+        core: &mut Core,
+        parent: Parent<'_>,
+        responded: Responded,
+        with_nonce: bool,
+    ) -> Result<(Vec<Payload>, Wait), Refusal> {
+        let shared = responded.as_ref().map(|(_, shared)| shared);
+        let keys = keys::child_keys(&*core.provider, parent.prf, parent.sk_d, shared, &self.ni, &self.nr, self.suite.suite);
+        let (key_in, key_out) = keys.map_err(|e| Refusal::For(FailureReason::KeyExchange(e)))?;
+        let no_slot = || Refusal::For(FailureReason::NoSlot);
+        let (spi_in, slot_in) = core.sad.inbound().ok_or_else(no_slot)?;
+        let agreed = Agreed {
+            child: self.child,
+            suite: self.suite,
+            spi_in,
+            slot_in,
+            spi_out: self.spi_out,
+            local_ts: self.local_ts.clone(),
+            remote_ts: self.remote_ts.clone(),
+            key_in,
+            key_out,
+        };
+        let Some(child) = ChildSa::new(now, core, parent.conn, parent.path, parent.nat, agreed) else {
+            core.sad.drop_now(&mut core.outputs, slot_in);
+            return Err(no_slot());
+        };
+        let lowest_nonce = self.ni.clone().min(self.nr.clone());
+        let proposal = Proposal { spi: spi_in.to_be_bytes().to_vec(), ..self.proposal };
+        let mut payloads = vec![Payload::Sa(SecurityAssociation { proposals: vec![proposal] })];
+        if with_nonce && let Ok(nonce) = Nonce::new(self.nr) {
+            payloads.push(Payload::Nonce(nonce));
+        }
+        if let (Some((public, _)), Some(group)) = (&responded, self.suite.group) {
+            payloads.push(Payload::Ke(KeyExchangeData::new(group, public)));
+        }
+        payloads.push(Payload::TsInitiator(TrafficSelectors::new(self.remote_ts)));
+        payloads.push(Payload::TsResponder(TrafficSelectors::new(self.local_ts)));
+        core.sad.install(&mut core.outputs, child.inbound.clone());
+        Ok((payloads, Wait::Install { slot: slot_in, child: Box::new(child), rekeys: self.rekeys, lowest_nonce }))
+    }
+}
+
+/// The initiator's wish, with its inbound SPI. Its slot is given back by `cancel` or used by `complete`.
+pub(crate) struct ChildOffer {
+    pub child: usize,
+    pub spi_in: Spi,
+    pub slot_in: SlotIndex,
+}
+
+impl ChildOffer {
+    pub fn new(core: &mut Core, child: usize) -> Result<Self, FailureReason> {
+        let (spi_in, slot_in) = core.sad.inbound().ok_or(FailureReason::NoSlot)?;
+        Ok(Self { child, spi_in, slot_in })
+    }
+
+    pub fn cancel(self, core: &mut Core) {
+        core.sad.drop_now(&mut core.outputs, self.slot_in);
+    }
+
+    /// SA and TS payloads. `groups`: outside IKE_AUTH.
+    pub fn payloads(&self, core: &Core, conn: usize, groups: bool) -> Vec<Payload> {
+        let Some(config) = core.config.connections.get(conn).and_then(|c| c.children.get(self.child)) else {
+            return Vec::new();
+        };
+        vec![
+            Payload::Sa(negotiate::offer_esp(&config.esp_proposals, self.spi_in, groups)),
+            Payload::TsInitiator(TrafficSelectors::new(config.local_ts.iter().copied())),
+            Payload::TsResponder(TrafficSelectors::new(config.remote_ts.iter().copied())),
+        ]
+    }
+
+    /// Checks the peer's choice and installs the inbound SA. `group`: that of our KE payload.
+    #[expect(clippy::too_many_arguments, reason = "all of it goes into the keys")]
+    pub fn complete(
+        self,
+        now: Instant,
+        core: &mut Core,
+        parent: Parent<'_>,
+        payloads: &[Payload],
+        ni: &[u8],
+        nr: &[u8],
+        pfs: bool,
+        shared: Option<(KeGroup, SecretKey)>,
+    ) -> Result<ChildSa, FailureReason> {
+        match self.agreed(core, parent, payloads, (ni, nr), pfs, shared) {
+            Ok(agreed) => match ChildSa::new(now, core, parent.conn, parent.path, parent.nat, agreed) {
+                Some(mut child) => {
+                    child.confirmed = true;
+                    core.sad.install(&mut core.outputs, child.inbound.clone());
+                    Ok(child)
+                }
+                None => {
+                    self.cancel(core);
+                    Err(FailureReason::NoSlot)
+                }
+            },
+            Err(reason) => {
+                self.cancel(core);
+                Err(reason)
+            }
+        }
+    }
+
+    fn agreed(
+        &self,
+        core: &Core,
+        parent: Parent<'_>,
+        payloads: &[Payload],
+        (ni, nr): (&[u8], &[u8]),
+        pfs: bool,
+        shared: Option<(KeGroup, SecretKey)>,
+    ) -> Result<Agreed, FailureReason> {
+        let config = core.config.connections.get(parent.conn).and_then(|c| c.children.get(self.child));
+        let config = config.ok_or(FailureReason::UnexpectedAnswer)?;
+        let (Some(sa), Some(ts_i), Some(ts_r)) = (payloads.sa(), payloads.ts_initiator(), payloads.ts_responder()) else {
+            return Err(FailureReason::UnexpectedAnswer);
+        };
+        let group = shared.as_ref().map(|(group, _)| *group);
+        let chosen = negotiate::choose_esp(&config.esp_proposals, sa, pfs, group).filter(|_| negotiate::single(sa));
+        let Some((suite, _, spi_out)) = chosen else {
+            let ours = config.esp_proposals.clone();
+            return Err(FailureReason::NoEspProposal { ours, theirs: negotiate::describe(sa) });
+        };
+        if suite.group != group {
+            return Err(FailureReason::UnexpectedAnswer);
+        }
+        let (local_ts, remote_ts) = (ts_i.known(), ts_r.known());
+        if !within(&local_ts, &config.local_ts) || !within(&remote_ts, &config.remote_ts) {
+            let ours = (config.local_ts.clone(), config.remote_ts.clone());
+            return Err(FailureReason::TsUnacceptable { ours, theirs: (remote_ts, local_ts) });
+        }
+        let shared = shared.as_ref().map(|(_, secret)| secret);
+        let keys = keys::child_keys(&*core.provider, parent.prf, parent.sk_d, shared, ni, nr, suite.suite);
+        let (key_out, key_in) = keys.map_err(FailureReason::KeyExchange)?;
+        let (child, spi_in, slot_in) = (self.child, self.spi_in, self.slot_in);
+        Ok(Agreed { child, suite, spi_in, slot_in, spi_out, local_ts, remote_ts, key_in, key_out })
+    }
+}
+
+/// Peers that cannot do transport mode, TFC padding and the like say so; nothing of it changes what we do.
+pub(crate) fn refusal_of(payloads: &[Payload]) -> Option<FailureReason> {
+    payloads.error().map(|n: &Notify| FailureReason::Refused { kind: n.kind.to_wire() })
+}
+
+/// The group an INVALID_KE_PAYLOAD names.
+pub(crate) fn wanted_group(payloads: &[Payload]) -> Option<KeGroup> {
+    let data = &payloads.notify(NotifyType::InvalidKePayload)?.data;
+    KeGroup::from_id(u16::from_be_bytes(<[u8; 2]>::try_from(data.as_slice()).ok()?))
+}

@@ -1,0 +1,118 @@
+//! The data plane's SAs and slots as this endpoint knows them. Whatever is allocated here is released here, on every
+//! path: a slot goes back when it was never installed, or when the data plane has acknowledged its removal.
+
+use crate::{Output, SpiSource};
+use culvert_model::{Direction, SaSpec, SlotIndex, Spi};
+use std::{collections::{BTreeMap, VecDeque}, time::Instant};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Allocated,
+    Installed(Spi, Direction),
+    /// Installed, and to be removed at that time.
+    Lingering(Spi, Direction, Instant),
+    Removing,
+}
+
+pub(crate) struct Sad {
+    spis: Box<dyn SpiSource>,
+    slots: BTreeMap<SlotIndex, State>,
+    tokens: BTreeMap<u64, (SlotIndex, bool)>,
+    next_token: u64,
+    /// After a shutdown nothing lingers.
+    pub hurry: bool,
+}
+
+/// What the data plane has acknowledged.
+pub(crate) enum Acknowledged {
+    Installed(SlotIndex),
+    Removed,
+    Unknown,
+}
+
+impl Sad {
+    pub fn new(spis: Box<dyn SpiSource>) -> Self {
+        Self { spis, slots: BTreeMap::new(), tokens: BTreeMap::new(), next_token: 1, hurry: false }
+    }
+
+    pub fn inbound(&mut self) -> Option<(Spi, SlotIndex)> {
+        let (spi, slot) = self.spis.allocate()?;
+        self.slots.insert(slot, State::Allocated);
+        Some((spi, slot))
+    }
+
+    pub fn outbound(&mut self) -> Option<SlotIndex> {
+        let slot = self.spis.allocate_outbound()?;
+        self.slots.insert(slot, State::Allocated);
+        Some(slot)
+    }
+
+    fn token(&mut self, slot: SlotIndex, install: bool) -> u64 {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.tokens.insert(token, (slot, install));
+        token
+    }
+
+    pub fn install(&mut self, outputs: &mut VecDeque<Output>, spec: SaSpec) {
+        let token = self.token(spec.slot, true);
+        self.slots.insert(spec.slot, State::Installed(spec.spi, spec.direction));
+        outputs.push_back(Output::Install { token, spec });
+    }
+
+    /// Gives a slot up now: removed if it is installed.
+    pub fn drop_now(&mut self, outputs: &mut VecDeque<Output>, slot: SlotIndex) {
+        match self.slots.get(&slot).copied() {
+            Some(State::Allocated) => {
+                self.slots.remove(&slot);
+                self.spis.release(slot);
+            }
+            Some(State::Installed(spi, direction) | State::Lingering(spi, direction, _)) => {
+                let token = self.token(slot, false);
+                self.slots.insert(slot, State::Removing);
+                outputs.push_back(Output::Remove { token, slot, spi, direction });
+            }
+            Some(State::Removing) | None => {}
+        }
+    }
+
+    /// Gives an installed slot up at that time.
+    pub fn drop_at(&mut self, outputs: &mut VecDeque<Output>, slot: SlotIndex, at: Instant) {
+        match self.slots.get(&slot).copied() {
+            Some(State::Installed(spi, direction)) if !self.hurry => {
+                self.slots.insert(slot, State::Lingering(spi, direction, at));
+            }
+            Some(State::Lingering(..)) if !self.hurry => {}
+            _ => self.drop_now(outputs, slot),
+        }
+    }
+
+    pub fn acknowledge(&mut self, token: u64) -> Acknowledged {
+        match self.tokens.remove(&token) {
+            Some((slot, true)) => Acknowledged::Installed(slot),
+            Some((slot, false)) => {
+                // A refused removal: the data plane does not have it. Either way the slot is free.
+                self.slots.remove(&slot);
+                self.spis.release(slot);
+                Acknowledged::Removed
+            }
+            None => Acknowledged::Unknown,
+        }
+    }
+
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.slots.values().filter_map(|s| if let State::Lingering(_, _, at) = s { Some(*at) } else { None }).min()
+    }
+
+    pub fn handle_timeout(&mut self, outputs: &mut VecDeque<Output>, now: Instant) {
+        let due = |s: &State| matches!(s, State::Lingering(_, _, at) if *at <= now || self.hurry);
+        let slots: Vec<_> = self.slots.iter().filter(|(_, s)| due(s)).map(|(slot, _)| *slot).collect();
+        for slot in slots {
+            self.drop_now(outputs, slot);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}

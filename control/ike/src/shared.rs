@@ -1,0 +1,133 @@
+//! What all IKE SAs of an endpoint share.
+
+use crate::{
+    Config, ComputeJob, ComputeToken, Datagram, DownReason, FailureReason, Output, Report, Step,
+    api::Work,
+    child::ChildSa,
+    cookie::Cookies,
+    message::IkeSpi,
+    sa::IkeSa,
+    sad::Sad,
+};
+use core::time::Duration;
+use culvert_crypto::Provider;
+use culvert_model::{ChildId, SlotIndex};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::Instant,
+};
+
+/// An IKE SA within this endpoint; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SaId(pub u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Path {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+/// What an IKE SA's step means for other IKE SAs; the endpoint does it after the step.
+pub(crate) enum Deferred {
+    Established { sa: SaId, initial_contact: bool },
+    /// An IKE SA as initiator did not come about.
+    InitiationFailed { sa: SaId, conn: usize, child: Option<usize>, step: Step, reason: FailureReason },
+    /// A Child SA did not come about on an IKE SA that stands.
+    ChildFailed { conn: usize, child: usize, peer: SocketAddr, step: Step, reason: FailureReason },
+    Reselect(ChildId),
+    Retire { child: Box<ChildSa>, conn: usize, reason: DownReason },
+    Adopt(Box<IkeSa>),
+    PeerDead { sa: SaId },
+}
+
+pub(crate) struct Core {
+    pub config: Config,
+    pub provider: Arc<dyn Provider>,
+    pub sad: Sad,
+    pub outputs: VecDeque<Output>,
+    pub deferred: VecDeque<Deferred>,
+    pub cookies: Cookies,
+    pub computes: BTreeMap<ComputeToken, SaId>,
+    /// The outbound SA of each child, by its slot.
+    pub current: BTreeMap<ChildId, SlotIndex>,
+    pub shutdown: bool,
+    /// Connections with an established IKE SA.
+    pub established: BTreeSet<usize>,
+    next: u64,
+}
+
+impl Core {
+    pub fn new(config: Config, provider: Arc<dyn Provider>, sad: Sad) -> Self {
+        Self {
+            config,
+            provider,
+            sad,
+            outputs: VecDeque::new(),
+            deferred: VecDeque::new(),
+            cookies: Cookies::default(),
+            computes: BTreeMap::new(),
+            current: BTreeMap::new(),
+            shutdown: false,
+            established: BTreeSet::new(),
+            next: 1,
+        }
+    }
+
+    /// Is there an established IKE SA for the connection?
+    pub fn has_peer(&self, conn: Option<usize>) -> bool {
+        conn.is_some_and(|c| self.established.contains(&c))
+    }
+
+    /// A number that was not given before.
+    pub fn unique(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub fn random<const N: usize>(&self) -> Result<[u8; N], FailureReason> {
+        let mut out = [0; N];
+        self.provider.random(&mut out).map_err(FailureReason::KeyExchange)?;
+        Ok(out)
+    }
+
+    pub fn spi(&self) -> Result<IkeSpi, FailureReason> {
+        loop {
+            let spi = IkeSpi(self.random()?);
+            if !spi.is_zero() {
+                return Ok(spi);
+            }
+        }
+    }
+
+    /// A random part of `most`.
+    pub fn jitter(&self, most: Duration) -> Duration {
+        let part = self.random::<4>().map_or(0, u32::from_be_bytes);
+        most.mul_f64(f64::from(part) / f64::from(u32::MAX))
+    }
+
+    /// When something with this period is due, less its jitter; zero is never.
+    pub fn due(&self, now: Instant, period: Duration, rand: Duration) -> Option<Instant> {
+        (!period.is_zero()).then(|| now + period.saturating_sub(self.jitter(rand.min(period / 2))))
+    }
+
+    pub fn transmit(&mut self, path: Path, payload: Vec<u8>) {
+        self.outputs.push_back(Output::Transmit(Datagram { local: path.local, remote: path.remote, payload }));
+    }
+
+    pub fn report(&mut self, report: Report) {
+        self.outputs.push_back(Output::Report(report));
+    }
+
+    pub fn compute(&mut self, sa: SaId, work: Work) -> ComputeToken {
+        let token = ComputeToken(self.unique());
+        self.computes.insert(token, sa);
+        self.outputs.push_back(Output::Compute(ComputeJob { token, work }));
+        token
+    }
+
+    pub fn connection_name(&self, conn: usize) -> String {
+        self.config.connections.get(conn).map_or_else(String::new, |c| c.name.clone())
+    }
+}
