@@ -16,11 +16,9 @@ impl<A: Aead, B: Buffer> Housekeeping<A, B> {
     /// Looks after the next SAs in turn.
     pub(crate) fn watch_ages(&mut self) {
         // What is due is due once: look only where all that may be found can be told.
-        if !self.has_room(3 * PER_TICK) {
-            return;
-        }
+        let room = self.has_room(3 * PER_TICK);
         let mut events = Vec::new();
-        for Entry { sa, marks } in self.sad.some(&mut self.cursor, PER_TICK) {
+        for Entry { sa, marks } in self.sad.some(&mut self.cursor, PER_TICK).into_iter().filter(|_| room) {
             let cold = sa.cold();
             let (slot, spi, direction) = (cold.index, cold.spi, cold.direction);
             let due = due(sa.slot(), &cold.lifetime, direction, marks);

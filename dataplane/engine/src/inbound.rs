@@ -25,6 +25,8 @@ pub(crate) type InboundGroups<K> = ArrayVec<InboundGroup<K>, BURST>;
 pub(crate) struct InboundGroup<K> {
     spi: Spi,
     sa: Held<InboundSa<K>>,
+    /// Its hard lifetime is over.
+    expired: bool,
     packets: u64,
     bytes: u64,
 }
@@ -38,11 +40,12 @@ impl<A: Aead> Worker<A> {
         let (mut found, mut groups) = (Batch::new(), InboundGroups::new());
         for arrived in packets {
             let group = self.inbound_group(arrived.spi, &mut groups);
-            let Some((group, sa)) = group.and_then(|at| Some((at, groups.get(at)?.sa.as_ref()?))) else {
+            let of_group = |at: usize| groups.get(at).and_then(|g| Some((at, g.sa.as_ref()?, g.expired)));
+            let Some((group, sa, expired)) = group.and_then(of_group) else {
                 self.counters.drop(DropReason::UnknownSpi);
                 continue;
             };
-            match admit(sa, &arrived) {
+            match admit(sa, expired, &arrived) {
                 Ok((sequence, moved)) => found.push(Opening {
                     packet: arrived.packet,
                     port: arrived.port,
@@ -64,7 +67,8 @@ impl<A: Aead> Worker<A> {
             return Some(at);
         }
         let sa = self.shared.inbound_by_spi(spi)?;
-        groups.push(InboundGroup { spi, sa, packets: 0, bytes: 0 });
+        let expired = sa.as_ref().is_some_and(|sa| sa.hot.limits.are_reached(&sa.hot.slot));
+        groups.push(InboundGroup { spi, sa, expired, packets: 0, bytes: 0 });
         Some(groups.len() - 1)
     }
 
@@ -222,7 +226,11 @@ fn of_replay(replayed: Replayed) -> DropReason {
 }
 
 /// May this SA receive such a packet? Its full sequence number, and its source where that is not the peer's.
-fn admit<K, B: Buffer>(sa: &InboundSa<K>, arrived: &Arrived<B>) -> Result<(u64, Option<SocketAddr>), DropReason> {
+fn admit<K, B: Buffer>(
+    sa: &InboundSa<K>,
+    expired: bool,
+    arrived: &Arrived<B>,
+) -> Result<(u64, Option<SocketAddr>), DropReason> {
     let tunnel = sa.cold.tunnel;
     if arrived.local != tunnel.local {
         return Err(DropReason::WrongSpiMode);
@@ -240,14 +248,11 @@ fn admit<K, B: Buffer>(sa: &InboundSa<K>, arrived: &Arrived<B>) -> Result<(u64, 
     if len < ESP_HEAD + 4 + ICV {
         return Err(DropReason::EspTruncated);
     }
-    let slot = &sa.hot.slot;
-    let spent = slot.get(SaCounter::Bytes.index()) >= sa.hot.limits.bytes
-        || slot.get(SaCounter::Packets.index()) >= sa.hot.limits.packets;
-    if spent {
+    if expired {
         return Err(DropReason::LifetimeExpired);
     }
     let sequence = if sa.hot.esn {
-        esn::reconstruct(slot.replay_top(), sa.hot.window_size, arrived.low)
+        esn::reconstruct(sa.hot.slot.replay_top(), sa.hot.window_size, arrived.low)
     } else {
         u64::from(arrived.low)
     };

@@ -24,6 +24,8 @@ pub(crate) struct OutboundGroup<K> {
     child: ChildId,
     sa: Held<OutboundSa<K>>,
     hop: Option<Hop>,
+    /// Its hard lifetime is over.
+    expired: bool,
     /// Packets of the burst without a number.
     wanting: u32,
     /// The number the next of them gets, and how many there are.
@@ -51,11 +53,11 @@ impl<A: Aead> Worker<A> {
                 continue;
             };
             let Some(transit) = self.hop_taken(transit, io) else { continue };
-            let Some((sa, wanting, hop)) = groups.get_mut(group).and_then(OutboundGroup::parts) else {
+            let Some((sa, wanting, hop, expired)) = groups.get_mut(group).and_then(OutboundGroup::parts) else {
                 self.counters.drop(DropReason::NoSa);
                 continue;
             };
-            match admit(sa, hop, &transit) {
+            match admit(sa, expired, hop, &transit) {
                 Ok(()) => {}
                 Err(DropReason::TooBig) if transit.head.dont_fragment => {
                     let mtu = sa.hot.inner_mtu(hop.map_or(0, |hop| hop.mtu));
@@ -82,7 +84,8 @@ impl<A: Aead> Worker<A> {
         }
         let sa = self.shared.outbound_of(child)?;
         let hop = sa.as_ref().and_then(|sa| view.topology.hop_cached(sa.cold.tunnel.remote, &sa.hot.route));
-        groups.push(OutboundGroup { child, sa, hop, wanting: 0, next: 0, left: 0 });
+        let expired = sa.as_ref().is_some_and(|sa| sa.hot.limits.are_reached(&sa.hot.slot));
+        groups.push(OutboundGroup { child, sa, hop, expired, wanting: 0, next: 0, left: 0 });
         Some(groups.len() - 1)
     }
 
@@ -188,8 +191,8 @@ impl<K> OutboundGroup<K> {
         self.sa.as_ref().map(|sa| &sa.hot)
     }
 
-    fn parts(&mut self) -> Option<(&OutboundSa<K>, &mut u32, Option<Hop>)> {
-        Some((self.sa.as_ref()?, &mut self.wanting, self.hop))
+    fn parts(&mut self) -> Option<(&OutboundSa<K>, &mut u32, Option<Hop>, bool)> {
+        Some((self.sa.as_ref()?, &mut self.wanting, self.hop, self.expired))
     }
 
     /// Where the burst's range could not be reserved, the last numbers of the SA are handed out singly.
@@ -209,14 +212,16 @@ impl<K> OutboundGroup<K> {
 }
 
 /// Everything an SA asks of a packet before it seals it.
-fn admit<K, B: Buffer>(sa: &OutboundSa<K>, hop: Option<Hop>, transit: &Transit<B>) -> Result<(), DropReason> {
+fn admit<K, B: Buffer>(
+    sa: &OutboundSa<K>,
+    expired: bool,
+    hop: Option<Hop>,
+    transit: &Transit<B>,
+) -> Result<(), DropReason> {
     if !sa.cold.carries(&transit.head.flow) {
         return Err(DropReason::OutboundSelectorMismatch);
     }
-    let slot = &sa.hot.slot;
-    let spent = slot.get(SaCounter::Bytes.index()) >= sa.hot.limits.bytes
-        || slot.get(SaCounter::Packets.index()) >= sa.hot.limits.packets;
-    if spent {
+    if expired {
         return Err(DropReason::LifetimeExpired);
     }
     let hop = hop.ok_or(DropReason::NoRoute)?;

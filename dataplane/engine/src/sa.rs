@@ -3,10 +3,11 @@
 use crate::replay::ReplayWindow;
 use core::mem::size_of;
 use core::sync::atomic::AtomicU64;
-use culvert_link::SlotRef;
+use culvert_link::{SaSlot, SlotRef};
 use culvert_model::{
     ChildId, Direction, Encapsulation, Flow, Lifetime, SaSpec, SlotIndex, Spi, TrafficSelector, Tunnel,
 };
+use culvert_telemetry::SaCounter;
 use culvert_wire::{ipv4, ipv6, protocol, udp};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -93,6 +94,11 @@ impl HardLimits {
     fn new(lifetime: &Lifetime) -> Self {
         let limit = |value| if value == 0 { u64::MAX } else { value };
         Self { bytes: limit(lifetime.hard_bytes), packets: limit(lifetime.hard_packets) }
+    }
+
+    /// Has the SA carried all it may? Asked once a burst, because a burst is counted as one.
+    pub fn are_reached(&self, slot: &SaSlot) -> bool {
+        slot.get(SaCounter::Bytes.index()) >= self.bytes || slot.get(SaCounter::Packets.index()) >= self.packets
     }
 }
 

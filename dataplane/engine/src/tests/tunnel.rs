@@ -351,3 +351,37 @@ fn a_wrong_header_checksum_is_a_drop() {
     wrong.data_mut()[24] ^= 0xff;
     assert_eq!(a.receive_one(LAN, wrong), Some(DropReason::Ipv4Checksum));
 }
+
+#[test]
+fn a_burst_of_many_sas_is_one_burst() {
+    let (mut a, mut b) = (Gateway::new(1, 7), Gateway::new(7, 1));
+    let remote = |n: u32| vec![net(&format!("10.7.{n}.0/24"))];
+    let policy = |n: u32| Policy {
+        id: PolicyId(n),
+        direction: PolicyDirection::Outbound,
+        priority: n,
+        local: lans(1),
+        remote: remote(n),
+        action: Action::Protect { child: ChildId(n), trap: false },
+    };
+    a.policies((0..32).map(policy));
+    b.policies([]);
+    for n in 0..32u32 {
+        let (mut inbound, mut outbound) = specs(&a, &b, Kind { esn: n % 2 == 0, ..Kind::PLAIN }, n as u8);
+        (inbound.child, outbound.child) = (ChildId(n), ChildId(n));
+        (inbound.local_ts, outbound.remote_ts) = (remote(n), remote(n));
+        b.install(&inbound).unwrap();
+        a.install(&outbound).unwrap();
+    }
+    let to = |n: u32| packet(ip("10.1.0.2"), ip(&format!("10.7.{n}.9")), &n.to_be_bytes());
+    a.receive(1, LAN, (0..32).map(|n| frame(host_mac(1), mac(1, LAN), &to(n))));
+    let wire = a.sent();
+    let mut spis: Vec<_> = wire.iter().map(|f| inner(f)[20..24].to_vec()).collect();
+    spis.sort_unstable();
+    spis.dedup();
+    assert_eq!((wire.len(), spis.len()), (32, 32));
+    b.receive(1, WAN, wire);
+    // Nobody has asked for these hosts yet.
+    let opened = b.io.punts.iter().filter(|punt| matches!(punt, Punt::Unresolved { port: LAN, .. })).count();
+    assert_eq!((opened, b.all_drops()), (32, 0));
+}
