@@ -1,7 +1,7 @@
 //! The main loop: the only place where the link, IKE, the clock and the operator meet.
 
 use crate::manual::ManualSas;
-use crate::plane::{Notice, Orphan, Plane};
+use crate::plane::{Notice, Numbers, Orphan, Plane};
 use crate::report::Tally;
 use crate::server::{Document, Request};
 use crate::spis::LinkSpis;
@@ -25,6 +25,7 @@ const TURN: Duration = Duration::from_millis(1);
 const DATAGRAMS_A_TURN: usize = 64;
 /// What is looked at rarely: activity of SAs, reservations, the other process.
 const SLOW_TURN: Duration = Duration::from_millis(100);
+const SECOND: Duration = Duration::from_secs(1);
 /// Orphans go this long after their child has a new pair: packets are still under way on the old one.
 const ORPHAN_LINGER: Duration = Duration::from_secs(5);
 /// How long the deletions at a shutdown may take in all.
@@ -49,6 +50,7 @@ pub struct Daemon {
     activity: HashMap<Spi, u64>,
     retire_at: BTreeMap<ChildId, Instant>,
     next_slow_turn: Instant,
+    next_second: Instant,
     children_file: std::path::PathBuf,
 }
 
@@ -88,6 +90,7 @@ impl Daemon {
             activity: HashMap::new(),
             retire_at: BTreeMap::new(),
             next_slow_turn: now(),
+            next_second: now(),
             children_file,
         })
     }
@@ -233,15 +236,18 @@ impl Daemon {
             self.retire_at.entry(spec.child).or_insert_with(|| now() + ORPHAN_LINGER);
         }
         let limit = if spec.esn { u64::MAX } else { u64::from(u32::MAX) };
-        if !self.plane.install(spec, 0, limit, unix_seconds(), Some(token)) {
+        if !self.plane.install(spec, Numbers { limit, ..Numbers::default() }, unix_seconds(), Some(token)) {
             self.endpoint.handle_event(now(), Event::Done { token, result: Err(InstallFailed) });
         }
     }
 
     fn slow_turn(&mut self) {
         self.dataplane_alive = self.plane.peer().alive();
-        self.manual.extend(&self.plane);
         self.tell_activity();
+        if now() >= self.next_second {
+            self.next_second = now() + SECOND;
+            self.manual.extend(&self.plane);
+        }
         let due: Vec<ChildId> =
             self.retire_at.iter().filter(|(_, at)| **at <= now()).map(|(child, _)| *child).collect();
         for child in due {

@@ -1,11 +1,17 @@
 //! Manual SAs: keys from files, numbers from reservations.
 
-use crate::plane::Plane;
+use crate::plane::{Numbers, Plane};
 use crate::reservation::{Block, ReservationError, Reservations};
 use culvert_config::{ChildRef, Config, ManualSa, Secrets};
 use culvert_crypto::Provider;
 use culvert_link::SlotState;
 use culvert_model::{ChildId, Direction, Encapsulation, Lifetime, Prf, SaSpec, SecretKey, SlotIndex, Spi, Tunnel};
+
+/// An inbound manual SA whose highest accepted number has to be remembered.
+struct Accepting {
+    key: String,
+    slot: SlotIndex,
+}
 
 /// An outbound manual SA whose reservation has to be watched.
 struct Watched {
@@ -20,6 +26,7 @@ struct Watched {
 pub struct ManualSas {
     reservations: Option<Reservations>,
     watched: Vec<Watched>,
+    accepting: Vec<Accepting>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +49,7 @@ impl ManualSas {
         plane: &mut Plane,
         now_unix: u64,
     ) -> Result<Self, ManualError> {
-        let mut all = Self { reservations: None, watched: Vec::new() };
+        let mut all = Self { reservations: None, watched: Vec::new(), accepting: Vec::new() };
         let manual = config.children().filter_map(|(id, child)| match child {
             ChildRef::Manual(sa) => Some((id, sa)),
             ChildRef::Ike(..) => None,
@@ -54,7 +61,10 @@ impl ManualSas {
                 none => none.insert(Reservations::load(state_dir)?),
             };
             let inbound = spec(sa, child, Direction::Inbound, &keys.key_in);
-            install_one(plane, inbound, sa, 0, u64::MAX, now_unix)?;
+            let key = fingerprint(provider, &keys.key_in);
+            let numbers = Numbers { replay_top: reservations.accepted(&key), limit: u64::MAX, ..Numbers::default() };
+            let slot = install_one(plane, inbound, sa, numbers, now_unix)?;
+            all.accepting.push(Accepting { key, slot });
 
             let fingerprint = fingerprint(provider, &keys.key_out);
             let alive = standing(plane, child, sa.spi_out, Direction::Outbound)
@@ -62,14 +72,16 @@ impl ManualSas {
                 .map(|slot| slot.sequence());
             let block = reservations.take(&sa.name, &fingerprint, alive, sa.esn)?;
             let outbound = spec(sa, child, Direction::Outbound, &keys.key_out);
-            let slot = install_one(plane, outbound, sa, block.used, block.limit, now_unix)?;
+            let numbers = Numbers { used: block.used, limit: block.limit, ..Numbers::default() };
+            let slot = install_one(plane, outbound, sa, numbers, now_unix)?;
             all.watched.push(Watched { name: sa.name.clone(), key: fingerprint, slot, esn: sa.esn, block });
         }
         Ok(all)
     }
 
-    /// Extends what is running low. Call every second or so.
+    /// Extends what is running low, and remembers what was accepted. Call every second or so.
     pub fn extend(&mut self, plane: &Plane) {
+        self.remember(plane);
         let Some(reservations) = &mut self.reservations else { return };
         for sa in &mut self.watched {
             let Some(slot) = plane.slot(sa.slot) else { continue };
@@ -87,8 +99,19 @@ impl ManualSas {
         }
     }
 
+    fn remember(&mut self, plane: &Plane) {
+        let Some(reservations) = &mut self.reservations else { return };
+        for sa in &self.accepting {
+            let Some(slot) = plane.slot(sa.slot) else { continue };
+            if let Err(error) = reservations.accept(&sa.key, slot.replay_top()) {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+
     /// After the data plane has removed the SAs: the next start goes on where this one ended.
     pub fn give_back(&mut self, plane: &Plane) {
+        self.remember(plane);
         let Some(reservations) = &mut self.reservations else { return };
         for sa in &self.watched {
             let Some(slot) = plane.slot(sa.slot) else { continue };
@@ -104,21 +127,21 @@ fn standing(plane: &Plane, child: ChildId, spi: Spi, direction: Direction) -> Op
     let same = |o: &&crate::plane::Orphan| o.child == child && o.spi == spi && o.direction == direction;
     let orphan = plane.orphans().iter().find(same)?;
     let slot = plane.slot(orphan.slot)?;
-    (slot.state() == SlotState::Installed).then_some(orphan.slot)
+    // Allocated: control died before the data plane's answer. Its numbers count all the same.
+    matches!(slot.state(), SlotState::Allocated | SlotState::Installed).then_some(orphan.slot)
 }
 
 fn install_one(
     plane: &mut Plane,
     mut spec: SaSpec,
     sa: &ManualSa,
-    used: u64,
-    limit: u64,
+    numbers: Numbers,
     now_unix: u64,
 ) -> Result<SlotIndex, ManualError> {
     if let Some(slot) = standing(plane, spec.child, spec.spi, spec.direction) {
         spec.slot = slot;
         if let Some(slot) = plane.slot(slot) {
-            slot.set_limit(limit);
+            slot.set_limit(numbers.limit);
         }
         plane.adopt(spec, None);
         return Ok(slot);
@@ -126,7 +149,7 @@ fn install_one(
     let no_slot = || ManualError::NoSlot(sa.name.clone());
     spec.slot = plane.region().claim_slot().ok_or_else(no_slot)?;
     let slot = spec.slot;
-    if plane.install(spec, used, limit, now_unix, None) { Ok(slot) } else { Err(no_slot()) }
+    if plane.install(spec, numbers, now_unix, None) { Ok(slot) } else { Err(no_slot()) }
 }
 
 fn spec(sa: &ManualSa, child: ChildId, direction: Direction, key: &SecretKey) -> SaSpec {

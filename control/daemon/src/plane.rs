@@ -1,8 +1,8 @@
 //! The data plane as control sees it: what was sent, what was answered, what must be said again to its successor.
 //!
 //! Everything that the data plane must know is kept here (`sas`, `policies`), so that a data plane that starts anew gets
-//! it all again. An answer that the dead one owed is settled by its successor's state: installs are sent again under
-//! their waiter, removals count as done.
+//! it all again, under the waiters that the dead one left without an answer. A slot is free only on the word of the living
+//! one: resetting a slot that somebody still seals by would use numbers twice.
 
 use culvert_link::record::{Command, DecodeError, Event, Refusal};
 use culvert_link::{ControlEnd, LinkError, Peer, PushError, Region, RingError, SlotInit, SlotRef, SlotState};
@@ -30,9 +30,20 @@ pub enum Notice {
 /// Why an answer is awaited.
 enum Sent {
     Install { slot: SlotIndex },
-    Remove { slot: SlotIndex, waiter: Option<u64> },
+    Remove { slot: SlotIndex, spi: Spi, direction: Direction, waiter: Option<u64> },
     Retire { child: ChildId },
     Plain { what: &'static str },
+}
+
+/// Where the numbers of a fresh slot stand: 0 and the largest for a fresh key.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Numbers {
+    /// Sent last.
+    pub used: u64,
+    /// Highest accepted.
+    pub replay_top: u64,
+    /// Highest that may be sent.
+    pub limit: u64,
 }
 
 struct Held {
@@ -178,16 +189,16 @@ impl Plane {
         self.region.slot(index)
     }
 
-    /// Sets the slot up, with numbers starting behind `used` and ending at `limit`, and sends the SA.
-    pub fn install(&mut self, spec: SaSpec, used: u64, limit: u64, now_unix: u64, waiter: Option<u64>) -> bool {
+    /// Sets the slot up and sends the SA.
+    pub fn install(&mut self, spec: SaSpec, numbers: Numbers, now_unix: u64, waiter: Option<u64>) -> bool {
         let Some(slot) = self.region.slot(spec.slot) else { return false };
         let init = SlotInit {
             spi: spec.spi,
             direction: spec.direction,
             child: spec.child,
-            sequence: used,
-            replay_top: 0,
-            limit,
+            sequence: numbers.used,
+            replay_top: numbers.replay_top,
+            limit: numbers.limit,
             generation: self.link.generation,
             installed_at: now_unix,
         };
@@ -213,7 +224,7 @@ impl Plane {
             slot.set_state(SlotState::Dying);
         }
         let token = self.send(&Command::Remove { slot, spi, direction });
-        self.sent.insert(token, Sent::Remove { slot, waiter });
+        self.sent.insert(token, Sent::Remove { slot, spi, direction, waiter });
     }
 
     /// States all policies; what the data plane has beyond them goes. The first time opens the ports.
@@ -313,19 +324,12 @@ impl Plane {
         let Some(sent) = self.sent.remove(&token) else { return };
         match sent {
             Sent::Install { slot } => self.settle_install(slot, result),
-            Sent::Remove { slot, waiter } => {
+            Sent::Remove { slot, waiter, .. } => {
+                // Done, or never known: it is gone either way.
                 self.free(slot);
-                // It is gone either way.
                 self.tell(waiter, Ok(()), "a removal");
             }
-            Sent::Retire { child } => {
-                let (gone, left): (Vec<_>, Vec<_>) =
-                    self.orphans.drain(..).partition(|orphan: &Orphan| orphan.child == child);
-                self.orphans = left;
-                for orphan in gone {
-                    self.free(orphan.slot);
-                }
-            }
+            Sent::Retire { child } => self.settle_retirement(child, result),
             Sent::Plain { what } => self.tell(None, result, what),
         }
     }
@@ -340,11 +344,24 @@ impl Plane {
                 }
             }
             Err(_) => {
-                self.sas.remove(&slot);
-                self.region.free_slot(slot);
+                // The data plane may still run what stood in the slot before; only its word frees the slot.
+                let (spi, direction) = (held.spec.spi, held.spec.direction);
+                self.remove(slot, spi, direction, None);
             }
         }
         self.tell(waiter, result, "an SA");
+    }
+
+    fn settle_retirement(&mut self, child: ChildId, result: Result<(), Refusal>) {
+        if let Err(refusal) = result {
+            self.notices.push_back(Notice::Refused { what: "the removal of orphans", refusal });
+            return;
+        }
+        let (gone, left): (Vec<_>, Vec<_>) = self.orphans.drain(..).partition(|orphan| orphan.child == child);
+        self.orphans = left;
+        for orphan in gone {
+            self.free(orphan.slot);
+        }
     }
 
     fn tell(&mut self, waiter: Option<u64>, result: Result<(), Refusal>, what: &'static str) {
@@ -357,19 +374,18 @@ impl Plane {
 
     fn say_all_again(&mut self) {
         let unanswered: Vec<Sent> = self.sent.drain().map(|(_, sent)| sent).collect();
+        self.backlog.clear();
+        // The dead one may have left records in the ring that install what is gone: nothing is free before this one's word.
         for sent in unanswered {
-            match sent {
-                Sent::Remove { slot, waiter } => {
-                    self.free(slot);
-                    self.tell(waiter, Ok(()), "a removal");
-                }
-                Sent::Install { .. } | Sent::Retire { .. } | Sent::Plain { .. } => {}
+            if let Sent::Remove { slot, spi, direction, waiter } = sent {
+                self.remove(slot, spi, direction, waiter);
             }
         }
-        self.backlog.clear();
-        // The keys of orphans died with the data plane.
-        for orphan in std::mem::take(&mut self.orphans) {
-            self.region.free_slot(orphan.slot);
+        let mut orphaned: Vec<ChildId> = self.orphans.iter().map(|orphan| orphan.child).collect();
+        orphaned.sort_unstable();
+        orphaned.dedup();
+        for child in orphaned {
+            self.retire_orphans(child);
         }
         self.state_policies();
         let specs: Vec<SaSpec> = self.sas.values().map(|held| held.spec.clone()).collect();
@@ -425,6 +441,8 @@ mod tests {
     use super::*;
     use culvert_link::{DataplaneEnd, Layout};
     use culvert_model::{Lifetime, SecretKey, Suite, Tunnel};
+
+    const FRESH: Numbers = Numbers { used: 0, replay_top: 0, limit: u64::MAX };
 
     /// The data plane's side: answers commands as told.
     struct Stub {
@@ -490,7 +508,7 @@ mod tests {
         let mut plane = Plane::attach(&region).expect("the role is free");
         let sa = spec(&region, 1);
         let (slot, spi, direction) = (sa.slot, sa.spi, sa.direction);
-        assert!(plane.install(sa, 0, u64::MAX, 0, Some(11)));
+        assert!(plane.install(sa, FRESH, 0, Some(11)));
         stub.answer(Ok(()));
         assert_eq!(settled(&mut plane), [(11, true)]);
         assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Installed));
@@ -509,9 +527,12 @@ mod tests {
         let mut plane = Plane::attach(&region).expect("the role is free");
         let sa = spec(&region, 1);
         let slot = sa.slot;
-        assert!(plane.install(sa, 0, u64::MAX, 0, Some(1)));
+        assert!(plane.install(sa, FRESH, 0, Some(1)));
         stub.answer(Err(Refusal::TableFull));
         assert_eq!(settled(&mut plane), [(1, false)]);
+        assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Dying));
+        stub.answer(Err(Refusal::UnknownSa));
+        plane.turn();
         assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Free));
         assert_eq!(plane.sas().count(), 0);
     }
@@ -524,15 +545,16 @@ mod tests {
         plane.set_policies(vec![]);
         let (kept, gone) = (spec(&region, 1), spec(&region, 2));
         let (gone_slot, gone_spi) = (gone.slot, gone.spi);
-        assert!(plane.install(kept.clone(), 0, u64::MAX, 0, Some(1)));
-        assert!(plane.install(gone, 0, u64::MAX, 0, None));
+        assert!(plane.install(kept.clone(), FRESH, 0, Some(1)));
+        assert!(plane.install(gone, FRESH, 0, None));
         plane.remove(gone_slot, gone_spi, Direction::Inbound, Some(2));
         drop(first);
         let mut second = Stub::attach(&region);
+        plane.turn();
+        assert_eq!(region.slot(gone_slot).map(|s| s.state()), Some(SlotState::Dying));
         // What the dead one left unread comes first, then everything again.
-        assert_eq!(settled(&mut plane), [(2, true)]);
         second.answer(Ok(()));
-        assert_eq!(settled(&mut plane), [(1, true)]);
+        assert_eq!(settled(&mut plane), [(2, true), (1, true)]);
         let installs = second.seen.iter().rev().find(|c| matches!(c, Command::Install(_)));
         assert_eq!(installs, Some(&Command::Install(kept)));
         assert_eq!(region.slot(gone_slot).map(|s| s.state()), Some(SlotState::Free));
@@ -545,7 +567,7 @@ mod tests {
         let mut first = Plane::attach(&region).expect("the role is free");
         let sa = spec(&region, 5);
         let slot = sa.slot;
-        assert!(first.install(sa.clone(), 0, u64::MAX, 77, None));
+        assert!(first.install(sa.clone(), FRESH, 77, None));
         stub.answer(Ok(()));
         first.turn();
         drop(first);

@@ -34,10 +34,11 @@ pub struct Block {
     pub limit: u64,
 }
 
-/// The file of reservations, one line for each key ever used.
+/// The file of reservations, one line for each key ever used. For a key we open with, the number is the highest accepted
+/// one when it was last written.
 pub struct Reservations {
     path: PathBuf,
-    /// Fingerprint of the key → highest number that may have been used.
+    /// Fingerprint of the key → highest number that may have been used, or was accepted.
     spent: BTreeMap<String, u64>,
 }
 
@@ -76,6 +77,17 @@ impl Reservations {
     /// Less than half a block is left.
     pub fn is_low(block: Block, used: u64, esn: bool) -> bool {
         block.limit.saturating_sub(used) < if esn { ESN_BLOCK / 2 } else { BLOCK / 2 }
+    }
+
+    /// Highest number accepted under an inbound key, as far as it was written.
+    pub fn accepted(&self, key: &str) -> u64 {
+        self.spent.get(key).copied().unwrap_or(0)
+    }
+
+    /// Remembers how far packets were accepted. Call every second: after a crash of the whole machine, what came since
+    /// could be replayed (RFC 4301 §4.4.2.1 has no better for manual keys).
+    pub fn accept(&mut self, key: &str, top: u64) -> Result<(), ReservationError> {
+        if top > self.accepted(key) { self.write(key, top) } else { Ok(()) }
     }
 
     /// The data plane uses the key no more; `used` was its last number.
@@ -128,6 +140,16 @@ mod tests {
         load(&dir).take("a", "k", None, true).expect("fresh");
         let again = load(&dir).take("a", "k", Some(5), true).expect("room");
         assert_eq!(again, Block { used: 5, limit: 5 + ESN_BLOCK });
+    }
+
+    #[test]
+    fn what_was_accepted_is_remembered_and_never_lowered() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut reservations = load(&dir);
+        reservations.accept("in", 9).expect("writable");
+        reservations.accept("in", 4).expect("writable");
+        assert_eq!(load(&dir).accepted("in"), 9);
+        assert_eq!(load(&dir).accepted("other"), 0);
     }
 
     #[test]
