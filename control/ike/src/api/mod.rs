@@ -62,6 +62,8 @@ pub enum Event {
     PeerActivity {
         spi: Spi,
     },
+    /// Rekey a connection's IKE SAs now.
+    RekeyIke { connection: String },
     /// Close a connection's IKE SAs, or only one child.
     Terminate {
         connection: String,

@@ -72,6 +72,7 @@ impl Endpoint {
                 }
             }),
             Event::PeerActivity { spi } => self.activity(now, spi),
+            Event::RekeyIke { connection } => self.rekey_ike(now, &connection),
             Event::Terminate { connection, child } => self.terminate(now, &connection, child.as_deref()),
             Event::Shutdown => self.shutdown(now),
         }
@@ -215,6 +216,14 @@ impl Endpoint {
                 e.enqueue(now, TaskKind::RekeyChild { spi_in });
             }
         });
+    }
+
+    fn rekey_ike(&mut self, now: Instant, connection: &str) {
+        let conn = self.core.config.connections.iter().position(|c| c.name == connection);
+        let sas = self.sas.values_mut().filter(|sa| sa.conn == conn && sa.usable().is_some());
+        for e in sas.filter_map(IkeSa::established_mut) {
+            e.enqueue(now, TaskKind::RekeyIke);
+        }
     }
 
     fn activity(&mut self, now: Instant, spi: Spi) {
