@@ -15,6 +15,7 @@ pub enum Memory {
     /// Huge pages, as needed. No file is left behind, not even after a crash.
     HugePages,
     /// Ordinary memory, this many MiB, taken at the start. Cards cannot reach it without an IOMMU; virtual devices can.
+    /// DPDK lets no packet buffer cross a page of it, so that each takes whole pages.
     Plain { mib: u32 },
 }
 

@@ -1,0 +1,105 @@
+//! The ports and queues of one thread.
+//!
+//! A port that has a transmit queue for each worker is used directly. Otherwise one worker owns its only queue, and
+//! everybody else, housekeeping always, hands frames over through that worker's inbox. All queues are bounded; what does
+//! not fit is dropped and counted.
+
+use crate::packet::Packet;
+use crossbeam_queue::ArrayQueue;
+use culvert_engine::{Counters, Io, PortId, Punt};
+use culvert_telemetry::{DropReason, WorkerCounter};
+use dpdk::{Burst, Pool, TxQueue};
+use std::sync::Arc;
+
+/// Frames that other threads want sent by a worker.
+pub type Inbox = ArrayQueue<(PortId, Packet)>;
+/// What workers leave to housekeeping.
+pub type Punts = ArrayQueue<Punt<Packet>>;
+
+/// Frames one inbox holds.
+pub const INBOX: usize = 1024;
+/// Punts that may wait for housekeeping.
+pub const PUNTS: usize = 1024;
+
+/// How this thread reaches a port.
+#[expect(clippy::large_enum_variant, reason = "a handful per thread, and the large one is the hot one")]
+pub enum Exit {
+    /// By a queue of its own. What the queue had no room for waits in `pending`.
+    Own { queue: TxQueue, pending: Burst },
+    /// By the worker that has one.
+    Other(Arc<Inbox>),
+}
+
+impl Exit {
+    pub fn own(queue: TxQueue) -> Self {
+        Self::Own { queue, pending: Burst::new() }
+    }
+}
+
+/// Everything a thread sends by.
+pub struct Exits {
+    /// By port.
+    exits: Vec<Exit>,
+    punts: Arc<Punts>,
+    pool: Pool,
+    counters: Counters,
+}
+
+impl Exits {
+    pub fn new(exits: Vec<Exit>, punts: Arc<Punts>, pool: Pool, counters: Counters) -> Self {
+        Self { exits, punts, pool, counters }
+    }
+
+    /// Sends what is pending; says whether something still is.
+    pub fn flush(&mut self) -> bool {
+        let mut left = false;
+        for exit in &mut self.exits {
+            if let Exit::Own { queue, pending } = exit {
+                send(queue, pending, &self.counters);
+                left |= !pending.is_empty();
+            }
+        }
+        left
+    }
+}
+
+fn send(queue: &mut TxQueue, pending: &mut Burst, counters: &Counters) {
+    if pending.is_empty() {
+        return;
+    }
+    // The driver may free a buffer at once, so its length is read before.
+    let lengths = |burst: &Burst| burst.iter().map(|packet| packet.data().len() as u64).sum::<u64>();
+    let before = lengths(pending);
+    let sent = queue.tx_burst(pending);
+    counters.add(WorkerCounter::TxPackets, sent as u64);
+    counters.add(WorkerCounter::TxBytes, before - lengths(pending));
+}
+
+impl Io<Packet> for Exits {
+    fn transmit(&mut self, port: PortId, frame: Packet) {
+        match self.exits.get_mut(usize::from(port.0)) {
+            Some(Exit::Own { queue, pending }) => {
+                if pending.is_full() {
+                    send(queue, pending, &self.counters);
+                }
+                if pending.try_push(frame.0).is_err() {
+                    self.counters.drop(DropReason::TxFull);
+                }
+            }
+            Some(Exit::Other(inbox)) => {
+                if inbox.push((port, frame)).is_err() {
+                    self.counters.drop(DropReason::TxFull);
+                }
+            }
+            None => self.counters.drop(DropReason::InterfaceDown),
+        }
+    }
+
+    fn to_housekeeping(&mut self, item: Punt<Packet>) -> Result<(), Punt<Packet>> {
+        self.punts.push(item)
+    }
+
+    fn allocate(&mut self) -> Option<Packet> {
+        self.pool.alloc().map(Packet)
+    }
+}

@@ -1,0 +1,275 @@
+//! The real program between two hosts, in namespaces of this test's own. The test plays control.
+
+use culvert_lab::{Lab, Namespace, Process, missing_tools, wait_for};
+use culvert_link::record::{Command, Event};
+use culvert_link::{ControlEnd, Layout, Region};
+use culvert_model::{Action, AddrRange, Policy, PolicyDirection, PolicyId, TrafficSelector};
+use culvert_telemetry::{DropReason, PortCounter, WorkerCounter, layout};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const SLOTS: u32 = 1024;
+
+const GOOD: &str = r#"
+[dataplane]
+workers = [0]
+memory = "plain"
+memory_size = "96M"
+idle = "adaptive"
+sa_slots = 1024
+[[interface]]
+name = "left"
+device = "net_af_packet,iface=p0"
+addresses = ["10.1.0.1/24", "fd00:1::1/64"]
+[[interface]]
+name = "right"
+device = "net_af_packet,iface=p1"
+addresses = ["10.2.0.1/24", "fd00:2::1/64"]
+"#;
+
+/// `host a -- p0 box p1 -- host b`
+struct Net {
+    a: Namespace,
+    gateway: Namespace,
+    b: Namespace,
+    lab: Lab,
+}
+
+/// `None`, with the reason printed, where this cannot run.
+fn net() -> Option<Net> {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: namespaces need root");
+        return None;
+    }
+    let missing = missing_tools(&["ip", "ping", "ethtool"]);
+    if !missing.is_empty() {
+        eprintln!("skipped: {} not installed", missing.join(", "));
+        return None;
+    }
+    let lab = Lab::new().expect("a lab");
+    let [a, gateway, b] = ["a", "gw", "b"].map(|name| lab.namespace(name).expect("a namespace"));
+    for (host, port, number) in [(&a, "p0", 1), (&b, "p1", 2)] {
+        host.link("eth0", &gateway, port).expect("a line");
+        host.plain_frames("eth0").expect("no offloads");
+        // The kernel must not speak on the box's line.
+        gateway.sysctl(&format!("net/ipv6/conf/{port}/disable_ipv6"), "1").expect("quiet");
+        host.add_addresses("eth0", &[&format!("10.{number}.0.10/24"), &format!("fd00:{number}::10/64")])
+            .expect("addresses");
+        for router in [format!("10.{number}.0.1"), format!("fd00:{number}::1")] {
+            host.ip(&["route", "add", "default", "via", &router]).expect("a route");
+        }
+    }
+    Some(Net { a, gateway, b, lab })
+}
+
+impl Net {
+    fn link_path(&self) -> PathBuf {
+        self.lab.directory().join("link")
+    }
+
+    fn start(&self, config: &str) -> Process {
+        let file = self.lab.directory().join("culvert.toml");
+        fs::write(&file, config).expect("written");
+        let mut command = self.gateway.command(env!("CARGO_BIN_EXE_culvert-dataplane"));
+        command.arg("--config").arg(file).arg("--link").arg(self.link_path());
+        self.gateway.spawn_command("dataplane", &mut command).expect("started")
+    }
+
+    fn region(&self) -> Region {
+        Region::create_or_attach(&self.link_path(), Layout { slots: SLOTS, ..Layout::default() }).expect("the link")
+    }
+
+    /// The program must refuse `config`; what it said.
+    fn refused(&self, config: &str) -> String {
+        let mut process = self.start(config);
+        let before = process.log().len();
+        let status = process.wait(LIMIT).expect("it ends by itself");
+        assert_eq!(status.code(), Some(78), "{}", process.log());
+        let log = process.log();
+        log.get(before.min(log.len())..).filter(|tail| !tail.is_empty()).unwrap_or(&log).to_owned()
+    }
+}
+
+/// The part of control that this test needs.
+struct Control {
+    end: ControlEnd,
+    token: u64,
+}
+
+impl Control {
+    fn attach(region: &Region) -> Self {
+        Self { end: ControlEnd::attach(region).expect("the role is free"), token: 0 }
+    }
+
+    /// Sends, and waits for the answer.
+    fn tell(&mut self, command: &Command) {
+        self.token += 1;
+        let (mut record, token) = (Vec::new(), self.token);
+        command.encode(token, &mut record).expect("it fits");
+        self.end.commands.push(&record).expect("there is room");
+        let answer = wait_for("an answer", LIMIT, || {
+            let bytes = self.end.events.pop(&mut record).expect("a sound ring")?.to_vec();
+            self.end.events.commit();
+            match Event::decode(&bytes).expect("an event") {
+                Event::Done { token: answered, result } if answered == token => Some(result),
+                _ => None,
+            }
+        });
+        assert_eq!(answer.expect("in time"), Ok(()), "{command:?}");
+    }
+
+    fn allow_everything(&mut self) {
+        self.tell(&Command::BeginSync);
+        let mut id = 0;
+        for range in [AddrRange::ANY_V4, AddrRange::ANY_V6] {
+            for direction in [PolicyDirection::Outbound, PolicyDirection::Inbound] {
+                id += 1;
+                let any = vec![TrafficSelector::any(range)];
+                let (local, remote) = (any.clone(), any);
+                let (id, action) = (PolicyId(id), Action::Bypass);
+                self.tell(&Command::SetPolicy(Policy { id, direction, priority: 1, local, remote, action }));
+            }
+        }
+        self.tell(&Command::EndSync);
+    }
+}
+
+fn reaches(host: &Namespace, address: &str) -> bool {
+    host.run_for(&["ping", "-n", "-c", "3", "-i", "0.2", "-W", "3", address], LIMIT).is_ok()
+}
+
+/// Shortest round trip of pings that each find the worker asleep, in milliseconds.
+fn shortest_round_trip(host: &Namespace, address: &str) -> f64 {
+    let text = host.run_for(&["ping", "-n", "-c", "10", "-i", "0.2", address], LIMIT).expect("answers");
+    let (_, numbers) = text.split_once("rtt min/avg/max/mdev = ").expect("a summary");
+    numbers.split('/').next().and_then(|number| number.parse().ok()).expect("a number")
+}
+
+#[test]
+fn nothing_moves_before_policies_and_everything_after() {
+    let Some(net) = net() else { return };
+    let mut process = net.start(GOOD);
+    wait_for("the start", LIMIT, || process.log().contains("ready").then_some(())).expect("started");
+    assert!(net.a.run_for(&["ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "10.1.0.1"], LIMIT).is_err(), "silent");
+    let region = net.region();
+    let mut control = Control::attach(&region);
+    control.allow_everything();
+    for (host, address) in [
+        (&net.a, "10.1.0.1"),
+        (&net.a, "fd00:1::1"),
+        (&net.a, "10.2.0.1"),
+        (&net.a, "10.2.0.10"),
+        (&net.a, "fd00:2::10"),
+        (&net.b, "10.1.0.10"),
+    ] {
+        assert!(reaches(host, address), "{} to {address}: {}", host.name(), process.log());
+    }
+    let shortest = shortest_round_trip(&net.a, "10.2.0.10");
+    println!("shortest round trip through a sleeping worker: {shortest} ms");
+    assert!(shortest < 1.0, "{shortest} ms");
+
+    let worker = region.worker_counters(0).expect("counters");
+    let count = |counter| worker[layout::worker_word(counter)].load(Ordering::Relaxed);
+    assert!(count(WorkerCounter::RxPackets) > 20 && count(WorkerCounter::TxPackets) > 20);
+    assert!(count(WorkerCounter::BypassedPackets) > 10 && count(WorkerCounter::Sleeps) > 10);
+    assert!(count(WorkerCounter::BusyCycles) < count(WorkerCounter::TotalCycles));
+    assert_eq!(worker[layout::drop_word(DropReason::TxFull)].load(Ordering::Relaxed), 0);
+    let port = |index: usize, counter| {
+        region.port_counters(index).expect("counters")[layout::port_word(counter)].load(Ordering::Relaxed)
+    };
+    for index in [0, 1] {
+        assert_eq!(port(index, PortCounter::LinkUp), 1);
+        assert!(port(index, PortCounter::RxPackets) > 5 && port(index, PortCounter::TxPackets) > 5);
+    }
+
+    // Control goes away: the ports stay open.
+    drop(control);
+    assert!(reaches(&net.a, "10.2.0.10"), "{}", process.log());
+
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait(LIMIT).expect("it ends").code(), Some(0), "{}", process.log());
+    assert!(!reaches(&net.a, "10.2.0.10"), "nobody forwards any more");
+}
+
+#[test]
+fn a_killed_data_plane_leaves_nothing_and_starts_again() {
+    let Some(net) = net() else { return };
+    let mut first = net.start(GOOD);
+    wait_for("the start", LIMIT, || first.log().contains("ready").then_some(())).expect("started");
+    let pid = first.pid();
+    let mut control = Control::attach(&net.region());
+    control.allow_everything();
+    let busy = net.refused(GOOD);
+    assert!(busy.contains("a live dataplane process holds"), "{busy}");
+    assert!(reaches(&net.a, "10.2.0.10"), "the first still runs: {}", first.log());
+    first.kill().expect("killed");
+    let left = |dir: &str| {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().contains(&format!("culvert-{pid}"))).count()
+    };
+    assert_eq!((left("/var/run/dpdk"), left("/dev/hugepages")), (0, 0));
+    let before = control.end.dataplane_generation();
+    let mut second = net.start(GOOD);
+    wait_for("the second start", LIMIT, || (control.end.dataplane_generation() > before).then_some(()))
+        .expect("started");
+    control.allow_everything();
+    assert!(reaches(&net.a, "10.2.0.10"), "{}", second.log());
+    assert_eq!(second.stop().expect("it ends").code(), Some(0), "{}", second.log());
+}
+
+#[test]
+fn two_workers_share_ports_with_one_queue() {
+    let Some(net) = net() else { return };
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        eprintln!("skipped: one core only");
+        return;
+    }
+    let mut process = net.start(&GOOD.replace("workers = [0]", "workers = [0, 1]"));
+    let mut control = Control::attach(&net.region());
+    control.allow_everything();
+    for (host, address) in [(&net.a, "10.2.0.10"), (&net.b, "10.1.0.10"), (&net.b, "10.2.0.1"), (&net.b, "fd00:1::10")]
+    {
+        assert!(reaches(host, address), "{} to {address}: {}", host.name(), process.log());
+    }
+    assert_eq!(process.stop().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn what_cannot_start_says_which_entry_and_what_to_do() {
+    let Some(net) = net() else { return };
+    for (from, to, said) in [
+        ("iface=p1", "iface=nosuch", "interface \"right\": there is no Linux interface \"nosuch\""),
+        (
+            "net_af_packet,iface=p1",
+            "0000:ff:1f.7",
+            "interface \"right\": there is no PCI device 0000:ff:1f.7; `lspci -D`",
+        ),
+        ("net_af_packet,iface=p1", "net_nosuch", "interface \"right\": device \"net_nosuch0\" could not be opened: "),
+        ("workers = [0]", "workers = [999]", "[dataplane] workers: core 999 does not exist"),
+        ("iface=p1\"", "iface=p1\"\nmtu = 9216", "[dataplane] memory_size: 96 MiB hold"),
+    ] {
+        let log = net.refused(&GOOD.replace(from, to));
+        assert!(log.contains(said), "wanted {said:?} in:\n{log}");
+    }
+    let hugepages = GOOD.replace("memory = \"plain\"", "memory = \"hugepages\"").replace("\"96M\"", "\"1000G\"");
+    let log = net.refused(&hugepages.replace("iface=p1", "iface=nosuch"));
+    assert!(log.contains("there is no Linux interface"), "devices are looked at first: {log}");
+}
+
+#[test]
+fn too_few_huge_pages_mean_plain_memory_and_a_warning() {
+    let Some(net) = net() else { return };
+    let free = fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or_default();
+    if free.trim() != "0" {
+        eprintln!("skipped: this machine has huge pages");
+        return;
+    }
+    let mut process = net.start(&GOOD.replace("memory = \"plain\"", "memory = \"hugepages\""));
+    wait_for("the start", LIMIT, || process.log().contains("ready").then_some(())).expect("started");
+    assert!(process.log().contains("echo 512 > /proc/sys/vm/nr_hugepages"), "{}", process.log());
+    assert_eq!(process.stop().expect("it ends").code(), Some(0));
+}
