@@ -162,7 +162,7 @@ fn own(view: &View, packet: &[u8], head: Head) -> Result<Class, DropReason> {
             let offset = head.upper.saturating_add(udp::LEN as u16);
             Ok(Class::Ike { head, local: IKE_PORT, remote: header.source_port, offset })
         }
-        (protocol::UDP, Some(NAT_TRAVERSAL_PORT)) => nat_traversal_class(head, upper),
+        (protocol::UDP, Some(port)) if carries_esp(view, port) => nat_traversal_class(head, port, upper),
         _ if is_neighbour_discovery(&head) => Ok(Class::Neighbour),
         _ => {
             view.spd.table.admits_to_box(&head.flow, false)?;
@@ -171,8 +171,13 @@ fn own(view: &View, packet: &[u8], head: Head) -> Result<Class, DropReason> {
     }
 }
 
+/// 4500, or the own port of a manual SA.
+fn carries_esp(view: &View, port: u16) -> bool {
+    port == NAT_TRAVERSAL_PORT || view.foreign.ports.iter().any(|(known, _)| *known == port)
+}
+
 /// RFC 3948 §2: ESP, IKE behind its marker, or a keepalive.
-fn nat_traversal_class(head: Head, upper: &[u8]) -> Result<Class, DropReason> {
+fn nat_traversal_class(head: Head, port: u16, upper: &[u8]) -> Result<Class, DropReason> {
     let (header, payload) = udp::Repr::parse(upper).map_err(|_| DropReason::UdpMalformed)?;
     let offset = head.upper.saturating_add(udp::LEN as u16);
     match nat_traversal::classify(payload) {
@@ -180,12 +185,12 @@ fn nat_traversal_class(head: Head, upper: &[u8]) -> Result<Class, DropReason> {
         Payload::Runt => Err(DropReason::UdpMalformed),
         Payload::Ike(_) => {
             let offset = offset.saturating_add(NON_ESP_MARKER.len() as u16);
-            Ok(Class::Ike { head, local: NAT_TRAVERSAL_PORT, remote: header.source_port, offset })
+            Ok(Class::Ike { head, local: port, remote: header.source_port, offset })
         }
         Payload::Esp(payload) => {
             // What follows the UDP length is no part of the packet.
             let len = usize::from(offset) + payload.len();
-            esp_class(Head { len, ..head }, payload, offset, Some((NAT_TRAVERSAL_PORT, header.source_port)))
+            esp_class(Head { len, ..head }, payload, offset, Some((port, header.source_port)))
         }
     }
 }

@@ -237,6 +237,7 @@ fn admit<K, B: Buffer>(
     }
     // RFC 7296 §2.23: with NAT traversal both forms must be accepted at any time, and a NAT may move the peer.
     let moved = match (sa.cold.encapsulation, arrived.ports) {
+        (Some(own), Some((local, _))) if local != own.local_port => return Err(DropReason::WrongSpiMode),
         (Some(own), Some((_, port))) if arrived.remote != tunnel.remote || port != own.remote_port => {
             Some(SocketAddr::new(arrived.remote, port))
         }

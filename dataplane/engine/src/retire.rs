@@ -1,11 +1,9 @@
 //! What was replaced and may still be in a worker's hands.
 
 use crate::sa::{InboundSa, OutboundSa};
-use crate::shared::Numbered;
+use crate::shared::{Foreign, Numbered};
 use crate::spd::Spd;
 use crate::topology::Topology;
-use culvert_model::{SlotIndex, Spi};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 pub(crate) type Retiring<K> = Vec<Retired<K>>;
@@ -14,7 +12,7 @@ pub(crate) type Retiring<K> = Vec<Retired<K>>;
 pub(crate) enum Retired<K> {
     Inbound(Arc<InboundSa<K>>),
     Outbound(Arc<OutboundSa<K>>),
-    ForeignSpis(Arc<HashMap<Spi, SlotIndex>>),
+    Foreign(Arc<Foreign>),
     Spd(Arc<Numbered<Spd>>),
     Topology(Arc<Topology>),
 }
@@ -25,7 +23,7 @@ impl<K> Retired<K> {
         match self {
             Self::Inbound(held) => Arc::get_mut(held).is_some(),
             Self::Outbound(held) => Arc::get_mut(held).is_some(),
-            Self::ForeignSpis(held) => Arc::get_mut(held).is_some(),
+            Self::Foreign(held) => Arc::get_mut(held).is_some(),
             Self::Spd(held) => Arc::get_mut(held).is_some(),
             Self::Topology(held) => Arc::get_mut(held).is_some(),
         }

@@ -8,6 +8,7 @@ use culvert_model::{
     ChildId, Direction, Encapsulation, Flow, Lifetime, SaSpec, SlotIndex, Spi, TrafficSelector, Tunnel,
 };
 use culvert_telemetry::SaCounter;
+use culvert_wire::nat_traversal::NAT_TRAVERSAL_PORT;
 use culvert_wire::{ipv4, ipv6, protocol, udp};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -199,6 +200,11 @@ impl<K> InboundSa<K> {
             slot,
         };
         Self { hot, key, cold: Cold::new(spec) }
+    }
+
+    /// The UDP port its packets come to, where that is not 4500.
+    pub fn own_port(&self) -> Option<u16> {
+        self.cold.encapsulation.map(|ports| ports.local_port).filter(|port| *port != NAT_TRAVERSAL_PORT)
     }
 
     /// The same SA as control states it again: what was accepted stays accepted.

@@ -4,11 +4,11 @@ use crate::aead::Aead;
 use crate::io::Tick;
 use crate::retire::{Retired, Retiring};
 use crate::sa::{Cold, InboundSa, OutboundSa};
-use crate::shared::Shared;
+use crate::shared::{Foreign, Shared};
 use culvert_link::SlotRef;
 use culvert_link::record::Refusal;
 use culvert_model::{ChildId, Direction, Encapsulation, SaSpec, SlotIndex, Spi, Tunnel};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -21,7 +21,7 @@ const MAX_WINDOW: u32 = 65_536;
 pub(crate) struct Sad<A: Aead> {
     shared: Arc<Shared<A>>,
     entries: BTreeMap<SlotIndex, Entry<A::Key>>,
-    foreign: HashMap<Spi, SlotIndex>,
+    foreign: Foreign,
 }
 
 pub(crate) struct Entry<K> {
@@ -60,6 +60,14 @@ impl<K> Installed<K> {
         }
     }
 
+    /// The UDP port its packets come to, where that is not 4500.
+    fn own_port(&self) -> Option<u16> {
+        match self {
+            Self::Inbound(sa) => sa.own_port(),
+            Self::Outbound(_) => None,
+        }
+    }
+
     fn is(&self, spi: Spi, direction: Direction) -> bool {
         self.cold().spi == spi && self.cold().direction == direction
     }
@@ -76,7 +84,7 @@ impl<K> From<Installed<K>> for Retired<K> {
 
 impl<A: Aead> Sad<A> {
     pub fn new(shared: Arc<Shared<A>>) -> Self {
-        Self { shared, entries: BTreeMap::new(), foreign: HashMap::new() }
+        Self { shared, entries: BTreeMap::new(), foreign: Foreign::default() }
     }
 
     /// Everything is checked before anything changes. The same SA once more (its slot, SPI and direction) renews it:
@@ -221,7 +229,12 @@ impl<A: Aead> Sad<A> {
         if let Some(place) = self.shared.inbound.get(slot.0 as usize) {
             place.store(Some(sa.clone()));
         }
-        if self.shared.region.slot_for_spi(sa.cold.spi) != slot && self.foreign.insert(sa.cold.spi, slot).is_none() {
+        let strange = self.shared.region.slot_for_spi(sa.cold.spi) != slot;
+        let new_spi = strange && self.foreign.spis.insert(sa.cold.spi, slot).is_none();
+        // The former form of the SA is still in its entry.
+        let old = self.entries.get(&slot).and_then(|entry| entry.sa.own_port());
+        let new_port = self.count_ports(sa.own_port(), old);
+        if new_spi || new_port {
             self.publish_foreign(retired);
         }
     }
@@ -235,7 +248,8 @@ impl<A: Aead> Sad<A> {
     fn withdraw(&mut self, sa: &Installed<A::Key>, retired: &mut Retiring<A::Key>) {
         match sa {
             Installed::Inbound(sa) => {
-                if self.foreign.remove(&sa.cold.spi).is_some() {
+                let old_spi = self.foreign.spis.remove(&sa.cold.spi).is_some();
+                if self.count_ports(None, sa.own_port()) || old_spi {
                     self.publish_foreign(retired);
                 }
                 if let Some(place) = self.shared.inbound.get(sa.cold.index.0 as usize) {
@@ -252,8 +266,30 @@ impl<A: Aead> Sad<A> {
     }
 
     fn publish_foreign(&self, retired: &mut Retiring<A::Key>) {
-        let old = self.shared.foreign_spis.swap(Arc::new(self.foreign.clone()));
-        retired.push(Retired::ForeignSpis(old));
+        let old = self.shared.foreign.swap(Arc::new(self.foreign.clone()));
+        retired.push(Retired::Foreign(old));
+    }
+
+    /// One SA more on the one port, one less on the other. Are there others than before?
+    fn count_ports(&mut self, more: Option<u16>, less: Option<u16>) -> bool {
+        if more == less {
+            return false;
+        }
+        let ports = &mut self.foreign.ports;
+        let before = ports.len();
+        if let Some(port) = more {
+            match ports.iter_mut().find(|(known, _)| *known == port) {
+                Some((_, count)) => *count += 1,
+                None => ports.push((port, 1)),
+            }
+        }
+        let grown = ports.len() != before;
+        if let Some((_, count)) = less.and_then(|port| ports.iter_mut().find(|(known, _)| *known == port)) {
+            *count = count.saturating_sub(1);
+        }
+        let before = ports.len();
+        ports.retain(|(_, count)| *count > 0);
+        grown || ports.len() != before
     }
 }
 

@@ -24,12 +24,20 @@ pub struct Shared<A: Aead> {
     pub(crate) topology: ArcSwap<Topology>,
     /// Inbound SAs by slot, which is the low bits of the SPIs we choose.
     pub(crate) inbound: Box<[ArcSwapOption<InboundSa<A::Key>>]>,
-    /// Inbound SPIs that someone else chose (manual SAs).
-    pub(crate) foreign_spis: ArcSwap<HashMap<Spi, SlotIndex>>,
+    pub(crate) foreign: ArcSwap<Foreign>,
     /// The SA that a child sends by.
     pub(crate) outbound: Box<[ArcSwapOption<OutboundSa<A::Key>>]>,
     /// When each child last raised an acquire, plus one.
     acquired: Box<[AtomicU64]>,
+}
+
+/// What someone else chose, for manual SAs.
+#[derive(Clone, Default)]
+pub(crate) struct Foreign {
+    /// Inbound SPIs whose low bits are not their slot.
+    pub spis: HashMap<Spi, SlotIndex>,
+    /// Own UDP ports that carry ESP, other than 4500, and how many SAs each has.
+    pub ports: Vec<(u16, u32)>,
 }
 
 /// A table with a number that no other published one has.
@@ -46,6 +54,7 @@ pub(crate) struct View {
     pub now: Tick,
     pub spd: Guard<Arc<Numbered<Spd>>>,
     pub topology: Guard<Arc<Topology>>,
+    pub foreign: Guard<Arc<Foreign>>,
 }
 
 impl<A: Aead> Shared<A> {
@@ -57,7 +66,7 @@ impl<A: Aead> Shared<A> {
             spd: ArcSwap::from_pointee(Numbered { number: 1, table: Spd::default() }),
             topology: ArcSwap::from_pointee(Topology::new(interfaces, routes)?),
             inbound: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
-            foreign_spis: ArcSwap::default(),
+            foreign: ArcSwap::default(),
             outbound: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
             acquired: (0..slots).map(|_| AtomicU64::new(0)).collect(),
         }))
@@ -74,7 +83,7 @@ impl<A: Aead> Shared<A> {
     }
 
     pub(crate) fn view(&self, now: Tick) -> View {
-        View { now, spd: self.spd.load(), topology: self.topology.load() }
+        View { now, spd: self.spd.load(), topology: self.topology.load(), foreign: self.foreign.load() }
     }
 
     /// The inbound SA of an SPI: in the slot its low bits name, else in the table of SPIs chosen elsewhere.
@@ -84,8 +93,8 @@ impl<A: Aead> Shared<A> {
             found.as_ref().is_some_and(|sa| sa.hot.spi == spi.to_be_bytes()).then_some(found)
         };
         fits(self.region.slot_for_spi(spi)).or_else(|| {
-            let foreign = self.foreign_spis.load();
-            if foreign.is_empty() { None } else { fits(*foreign.get(&spi)?) }
+            let foreign = self.foreign.load();
+            if foreign.spis.is_empty() { None } else { fits(*foreign.spis.get(&spi)?) }
         })
     }
 

@@ -232,3 +232,32 @@ fn keepalives_fill_silence_only() {
     assert_eq!(keepalives(&mut a, 142), 0);
     assert_eq!(keepalives(&mut a, 151), 1);
 }
+
+#[test]
+fn a_manual_sa_may_have_a_port_of_its_own() {
+    let (mut a, mut b) = (Gateway::new(1, 7), Gateway::new(7, 1));
+    a.protect(7);
+    b.protect(1);
+    let ports = |local_port, remote_port| Some(Encapsulation { local_port, remote_port, keepalive: Duration::ZERO });
+    let (mut inbound, mut outbound) = specs(&a, &b, Kind { udp: true, ..Kind::PLAIN }, 1);
+    (inbound.encapsulation, outbound.encapsulation) = (ports(5000, 6000), ports(6000, 5000));
+    a.install(&outbound).unwrap();
+    let mut send = || {
+        assert_eq!(a.receive_one(LAN, from_host(b"x")), None);
+        a.sent().pop().unwrap()
+    };
+    b.receive_one(WAN, send());
+    assert!(matches!(b.io.punts[..], [Punt::Host { .. }]), "no SA, no ESP on that port");
+    b.install(&inbound).unwrap();
+    b.apply(Command::Install(inbound.clone())).unwrap();
+    assert_eq!((b.receive_one(WAN, send()), b.sent().len()), (None, 1));
+    // To the usual port it is not this SA's.
+    let mut usual = send();
+    usual.data_mut()[36..38].copy_from_slice(&4500u16.to_be_bytes());
+    assert_eq!(b.receive_one(WAN, usual), Some(DropReason::WrongSpiMode));
+    let SaSpec { slot, spi, tunnel, .. } = inbound;
+    b.apply(Command::UpdateTunnel { slot, spi, tunnel, encapsulation: ports(5001, 6000) }).unwrap();
+    assert_eq!(b.shared.foreign.load().ports, [(5001, 1)]);
+    b.apply(Command::Remove { slot, spi, direction: Direction::Inbound }).unwrap();
+    assert!(b.shared.foreign.load().ports.is_empty());
+}
