@@ -50,16 +50,13 @@ impl Exits {
         Self { exits, punts, pool, counters }
     }
 
-    /// Sends what is pending; says whether something still is.
-    pub fn flush(&mut self) -> bool {
-        let mut left = false;
+    /// Sends what is pending. What finds no room stays so.
+    pub fn flush(&mut self) {
         for exit in &mut self.exits {
             if let Exit::Own { queue, pending } = exit {
                 send(queue, pending, &self.counters);
-                left |= !pending.is_empty();
             }
         }
-        left
     }
 }
 

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use culvert_config::Idle;
 use culvert_engine::{Aead, BURST, Io, PortId, Shared, Worker};
-use culvert_telemetry::WorkerCounter;
+use culvert_telemetry::{DropReason, WorkerCounter};
 use dpdk::{Burst, RxQueue};
 use std::sync::Arc;
 use std::thread;
@@ -73,7 +73,9 @@ impl<A: Aead> Loop<A> {
         let mut busy = false;
         for (port, queue) in &mut self.rx {
             let mut burst = Burst::new();
+            let unjoinable = queue.unjoinable();
             let count = queue.rx_burst(&mut burst);
+            self.engine.counters().drops(DropReason::Oversized, queue.unjoinable() - unjoinable);
             if count == 0 {
                 self.engine.counters().add(WorkerCounter::EmptyPolls, 1);
                 continue;
@@ -91,6 +93,8 @@ impl<A: Aead> Loop<A> {
             busy = true;
             self.exits.transmit(port, frame);
         }
-        busy | self.exits.flush()
+        // What a port does not take now is tried again, but is no reason to stay awake: the port may be down.
+        self.exits.flush();
+        busy
     }
 }

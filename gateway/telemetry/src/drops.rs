@@ -4,6 +4,7 @@ declare! {
     /// Every packet that does not leave the box increments exactly one of these. In the order of the stages.
     DropReason {
         Truncated = "truncated", "Shorter than its Ethernet, VLAN or IP header says.";
+        Oversized = "oversized", "Longer than a packet buffer holds.";
         BadEthertype = "bad_ethertype", "Neither IPv4, IPv6 nor ARP.";
         NotOurMac = "not_our_mac", "Ethernet destination is neither ours, nor broadcast, nor a multicast we take.";
         UnknownVlan = "unknown_vlan", "VLAN tag of no configured interface.";

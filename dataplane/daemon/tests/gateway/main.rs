@@ -1,18 +1,16 @@
-//! The real program between two hosts, in namespaces of this test's own. The test plays control.
+//! The real program between hosts, in namespaces of this test's own. The test plays control.
 
-use culvert_lab::{Lab, Namespace, Process, missing_tools, wait_for};
-use culvert_link::record::{Command, Event};
-use culvert_link::{ControlEnd, Layout, Region};
-use culvert_model::{Action, AddrRange, Policy, PolicyDirection, PolicyId, TrafficSelector};
+mod control;
+mod net;
+mod tunnel;
+
+use control::Control;
+use culvert_lab::{Namespace, wait_for};
 use culvert_telemetry::{DropReason, PortCounter, WorkerCounter, layout};
+use net::{LIMIT, net, wait_ready};
 use nix::sys::signal::Signal;
 use std::fs;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-const LIMIT: Duration = Duration::from_secs(20);
-const SLOTS: u32 = 1024;
 
 const GOOD: &str = r#"
 [dataplane]
@@ -31,114 +29,7 @@ device = "net_af_packet,iface=p1"
 addresses = ["10.2.0.1/24", "fd00:2::1/64"]
 "#;
 
-/// `host a -- p0 box p1 -- host b`
-struct Net {
-    a: Namespace,
-    gateway: Namespace,
-    b: Namespace,
-    lab: Lab,
-}
-
-/// `None`, with the reason printed, where this cannot run.
-fn net() -> Option<Net> {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: namespaces need root");
-        return None;
-    }
-    let missing = missing_tools(&["ip", "ping", "ethtool"]);
-    if !missing.is_empty() {
-        eprintln!("skipped: {} not installed", missing.join(", "));
-        return None;
-    }
-    let lab = Lab::new().expect("a lab");
-    let [a, gateway, b] = ["a", "gw", "b"].map(|name| lab.namespace(name).expect("a namespace"));
-    for (host, port, number) in [(&a, "p0", 1), (&b, "p1", 2)] {
-        host.link("eth0", &gateway, port).expect("a line");
-        host.plain_frames("eth0").expect("no offloads");
-        // The kernel must not speak on the box's line.
-        gateway.sysctl(&format!("net/ipv6/conf/{port}/disable_ipv6"), "1").expect("quiet");
-        host.add_addresses("eth0", &[&format!("10.{number}.0.10/24"), &format!("fd00:{number}::10/64")])
-            .expect("addresses");
-        for router in [format!("10.{number}.0.1"), format!("fd00:{number}::1")] {
-            host.ip(&["route", "add", "default", "via", &router]).expect("a route");
-        }
-    }
-    Some(Net { a, gateway, b, lab })
-}
-
-impl Net {
-    fn link_path(&self) -> PathBuf {
-        self.lab.directory().join("link")
-    }
-
-    fn start(&self, config: &str) -> Process {
-        let file = self.lab.directory().join("culvert.toml");
-        fs::write(&file, config).expect("written");
-        let mut command = self.gateway.command(env!("CARGO_BIN_EXE_culvert-dataplane"));
-        command.arg("--config").arg(file).arg("--link").arg(self.link_path());
-        self.gateway.spawn_command("dataplane", &mut command).expect("started")
-    }
-
-    fn region(&self) -> Region {
-        Region::create_or_attach(&self.link_path(), Layout { slots: SLOTS, ..Layout::default() }).expect("the link")
-    }
-
-    /// The program must refuse `config`; what it said.
-    fn refused(&self, config: &str) -> String {
-        let mut process = self.start(config);
-        let before = process.log().len();
-        let status = process.wait(LIMIT).expect("it ends by itself");
-        assert_eq!(status.code(), Some(78), "{}", process.log());
-        let log = process.log();
-        log.get(before.min(log.len())..).filter(|tail| !tail.is_empty()).unwrap_or(&log).to_owned()
-    }
-}
-
-/// The part of control that this test needs.
-struct Control {
-    end: ControlEnd,
-    token: u64,
-}
-
-impl Control {
-    fn attach(region: &Region) -> Self {
-        Self { end: ControlEnd::attach(region).expect("the role is free"), token: 0 }
-    }
-
-    /// Sends, and waits for the answer.
-    fn tell(&mut self, command: &Command) {
-        self.token += 1;
-        let (mut record, token) = (Vec::new(), self.token);
-        command.encode(token, &mut record).expect("it fits");
-        self.end.commands.push(&record).expect("there is room");
-        let answer = wait_for("an answer", LIMIT, || {
-            let bytes = self.end.events.pop(&mut record).expect("a sound ring")?.to_vec();
-            self.end.events.commit();
-            match Event::decode(&bytes).expect("an event") {
-                Event::Done { token: answered, result } if answered == token => Some(result),
-                _ => None,
-            }
-        });
-        assert_eq!(answer.expect("in time"), Ok(()), "{command:?}");
-    }
-
-    fn allow_everything(&mut self) {
-        self.tell(&Command::BeginSync);
-        let mut id = 0;
-        for range in [AddrRange::ANY_V4, AddrRange::ANY_V6] {
-            for direction in [PolicyDirection::Outbound, PolicyDirection::Inbound] {
-                id += 1;
-                let any = vec![TrafficSelector::any(range)];
-                let (local, remote) = (any.clone(), any);
-                let (id, action) = (PolicyId(id), Action::Bypass);
-                self.tell(&Command::SetPolicy(Policy { id, direction, priority: 1, local, remote, action }));
-            }
-        }
-        self.tell(&Command::EndSync);
-    }
-}
-
-fn reaches(host: &Namespace, address: &str) -> bool {
+pub fn reaches(host: &Namespace, address: &str) -> bool {
     host.run_for(&["ping", "-n", "-c", "3", "-i", "0.2", "-W", "3", address], LIMIT).is_ok()
 }
 
@@ -153,7 +44,7 @@ fn shortest_round_trip(host: &Namespace, address: &str) -> f64 {
 fn nothing_moves_before_policies_and_everything_after() {
     let Some(net) = net() else { return };
     let mut process = net.start(GOOD);
-    wait_for("the start", LIMIT, || process.log().contains("ready").then_some(())).expect("started");
+    wait_ready(&process);
     assert!(net.a.run_for(&["ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "10.1.0.1"], LIMIT).is_err(), "silent");
     let region = net.region();
     let mut control = Control::attach(&region);
@@ -199,7 +90,7 @@ fn nothing_moves_before_policies_and_everything_after() {
 fn a_killed_data_plane_leaves_nothing_and_starts_again() {
     let Some(net) = net() else { return };
     let mut first = net.start(GOOD);
-    wait_for("the start", LIMIT, || first.log().contains("ready").then_some(())).expect("started");
+    wait_ready(&first);
     let pid = first.pid();
     let mut control = Control::attach(&net.region());
     control.allow_everything();
@@ -269,7 +160,7 @@ fn too_few_huge_pages_mean_plain_memory_and_a_warning() {
         return;
     }
     let mut process = net.start(&GOOD.replace("memory = \"plain\"", "memory = \"hugepages\""));
-    wait_for("the start", LIMIT, || process.log().contains("ready").then_some(())).expect("started");
+    wait_ready(&process);
     assert!(process.log().contains("echo 512 > /proc/sys/vm/nr_hugepages"), "{}", process.log());
     assert_eq!(process.stop().expect("it ends").code(), Some(0));
 }
