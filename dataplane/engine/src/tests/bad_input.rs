@@ -108,6 +108,12 @@ fn replays_and_strangers() {
     reseal_header(&mut stranger);
     let reason = b.receive_one(WAN, frame(mac(1, WAN), mac(7, WAN), &stranger));
     assert_eq!(reason, Some(DropReason::WrongSpiMode));
+    // To another address of the box than the SA's.
+    let mut elsewhere = inner(&wire).to_vec();
+    elsewhere[16..20].copy_from_slice(&[10, 7, 0, 1]);
+    reseal_header(&mut elsewhere);
+    let reason = b.receive_one(WAN, frame(mac(1, WAN), mac(7, WAN), &elsewhere));
+    assert_eq!(reason, Some(DropReason::WrongSpiMode));
 }
 
 /// An ESP packet for site 7 with whatever inside, sealed with the right key.
@@ -171,6 +177,11 @@ fn authentic_nonsense() {
     for (sequence, (what, tos, inside, want)) in (1..).zip(cases) {
         assert_eq!(b.receive_one(WAN, sealed_with(&spec, sequence, tos, &inside)), want, "{what}");
     }
+    let slot = b.region.slot(spec.slot).unwrap();
+    let counted = |counter: SaCounter| slot.get(counter.index());
+    assert_eq!((counted(SaCounter::PaddingErrors), counted(SaCounter::SelectorMismatches)), (2, 3));
+    // Not the dummy, which is as it should be. What went to a broadcast address was still good when it left the SA.
+    assert_eq!((counted(SaCounter::OtherDrops), counted(SaCounter::Packets)), (6, 4));
     // The box's own address inside: for housekeeping, known to be out of a tunnel.
     b.io.punts.clear();
     assert_eq!(b.receive_one(WAN, sealed_with(&spec, 100, 0, &from("10.1.0.2", "10.7.0.1"))), None);
