@@ -49,7 +49,8 @@ pub fn run(config: &Config, link_path: &Path, stop: &Arc<AtomicBool>) -> Result<
         memory,
         file_prefix: format!("culvert-{}", std::process::id()),
         cores: spare,
-        log_level: 5,
+        // Errors: its warnings speak of huge pages of sizes that nobody asked for.
+        log_level: 4,
         extra: Vec::new(),
     })?;
     let pool = Pool::create(&eal, &pool_config).map_err(|source| Error::Pool { source })?;

@@ -112,14 +112,15 @@ fn a_killed_data_plane_leaves_nothing_and_starts_again() {
     assert_eq!(second.stop().expect("it ends").code(), Some(0), "{}", second.log());
 }
 
-#[test]
-fn two_workers_share_ports_with_one_queue() {
+/// Two workers on ports with further arguments.
+fn two_workers(arguments: &str) {
     let Some(net) = net() else { return };
     if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
         eprintln!("skipped: one core only");
         return;
     }
-    let mut process = net.start(&GOOD.replace("workers = [0]", "workers = [0, 1]"));
+    let config = GOOD.replace("workers = [0]", "workers = [0, 1]");
+    let mut process = net.start(&config.replace("net_af_packet,", &format!("net_af_packet,{arguments}")));
     let mut control = Control::attach(&net.region());
     control.allow_everything();
     for (host, address) in [(&net.a, "10.2.0.10"), (&net.b, "10.1.0.10"), (&net.b, "10.2.0.1"), (&net.b, "fd00:1::10")]
@@ -127,6 +128,16 @@ fn two_workers_share_ports_with_one_queue() {
         assert!(reaches(host, address), "{} to {address}: {}", host.name(), process.log());
     }
     assert_eq!(process.stop().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn two_workers_share_ports_with_one_queue() {
+    two_workers("");
+}
+
+#[test]
+fn two_workers_have_queues_of_their_own() {
+    two_workers("qpairs=2,");
 }
 
 #[test]
