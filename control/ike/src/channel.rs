@@ -1,9 +1,9 @@
 //! Protected messages of one IKE SA: keys, message IDs, window of one (RFC 7296 §2.1 to §2.3).
 
 use crate::{
-    shared::{Core, Path},
     message::{EncodeError, ExchangeType, Header, IkeSpi, Opener, Payload, Sealer},
     retransmit::Retransmission,
+    shared::{Core, Path},
 };
 use std::time::Instant;
 

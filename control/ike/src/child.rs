@@ -9,7 +9,12 @@
 //!  any state: the peer deletes it --> retired
 //! ```
 
-use crate::{config::Connection, shared::{Core, Path}, nat::Nat, negotiate::EspSuite};
+use crate::{
+    config::Connection,
+    nat::Nat,
+    negotiate::EspSuite,
+    shared::{Core, Path},
+};
 use culvert_model::{
     ChildId, Direction, Encapsulation, EsnMode, SaSpec, SecretKey, SlotIndex, Spi, TrafficSelector, Tunnel,
 };
@@ -37,6 +42,10 @@ pub(crate) struct ChildSa {
     pub state: ChildState,
     /// The peer is known to have its inbound SA.
     pub confirmed: bool,
+    /// We asked for it.
+    pub initiated: bool,
+    /// The lower of the nonces that made it: of two pairs for the same traffic the one with the lowest goes.
+    pub lowest_nonce: Vec<u8>,
     /// Grows with each pair of the endpoint.
     pub seq: u64,
     pub created: Instant,
@@ -55,6 +64,8 @@ pub(crate) struct Agreed {
     pub remote_ts: Vec<TrafficSelector>,
     pub key_in: SecretKey,
     pub key_out: SecretKey,
+    pub initiated: bool,
+    pub lowest_nonce: Vec<u8>,
 }
 
 impl ChildSa {
@@ -102,6 +113,8 @@ impl ChildSa {
             suite: agreed.suite,
             state: ChildState::Installed,
             confirmed: false,
+            initiated: agreed.initiated,
+            lowest_nonce: agreed.lowest_nonce,
             seq: core.unique(),
             created: now,
             rekey_at: core.due(now, config.rekey_time, config.rand_time),

@@ -22,7 +22,14 @@ pub(crate) struct Cookies {
 
 impl Cookies {
     /// `None` if there is no randomness.
-    pub fn make(&mut self, now: Instant, provider: &dyn Provider, remote: SocketAddr, spi: IkeSpi, nonce: &[u8]) -> Option<Vec<u8>> {
+    pub fn make(
+        &mut self,
+        now: Instant,
+        provider: &dyn Provider,
+        remote: SocketAddr,
+        spi: IkeSpi,
+        nonce: &[u8],
+    ) -> Option<Vec<u8>> {
         let stale = self.current.as_ref().is_none_or(|(_, since)| now.saturating_duration_since(*since) > LIFE);
         if stale {
             let mut key = [0; 32];
@@ -34,7 +41,14 @@ impl Cookies {
         self.current.as_ref().map(|(secret, _)| secret.cookie(provider, remote, spi, nonce))
     }
 
-    pub fn verify(&self, provider: &dyn Provider, remote: SocketAddr, spi: IkeSpi, nonce: &[u8], cookie: &[u8]) -> bool {
+    pub fn verify(
+        &self,
+        provider: &dyn Provider,
+        remote: SocketAddr,
+        spi: IkeSpi,
+        nonce: &[u8],
+        cookie: &[u8],
+    ) -> bool {
         let secrets = self.current.iter().map(|(s, _)| s).chain(&self.previous);
         secrets.into_iter().any(|s| constant_time_eq(&s.cookie(provider, remote, spi, nonce), cookie))
     }

@@ -53,7 +53,9 @@ impl IkeSa {
         }
         let opened = match message.open(&*core.provider, &channel.opener) {
             Ok(opened) => opened,
-            Err(error @ Error::Peer(fault)) => return self.bad_message(now, core, header.response, header.message_id, header.exchange, error, fault),
+            Err(error @ Error::Peer(fault)) => {
+                return self.bad_message(now, core, header.response, header.message_id, header.exchange, error, fault);
+            }
             Err(error) => return core.report(Report::Dropped { remote: path.remote, reason: error }),
         };
         // §2.23: the peer behind a NAT may have moved; IKE_AUTH may come from port 4500.
@@ -62,7 +64,9 @@ impl IkeSa {
         }
         match &mut self.state {
             State::Authenticating(s) => {
-                if header.response && header.exchange == ExchangeType::IkeAuth && s.channel.answered(header.message_id)
+                if header.response
+                    && header.exchange == ExchangeType::IkeAuth
+                    && s.channel.answered(header.message_id)
                     && let Err(reason) = self.auth_response(now, core, &opened)
                 {
                     self.initiation_failed(core, Step::IkeAuth, reason);
@@ -70,7 +74,9 @@ impl IkeSa {
             }
             State::ExpectAuth(s) => {
                 let turn = s.channel.turn(header.message_id) == Turn::Next;
-                if !header.response && header.exchange == ExchangeType::IkeAuth && turn
+                if !header.response
+                    && header.exchange == ExchangeType::IkeAuth
+                    && turn
                     && let Err(reason) = self.auth_request(now, core, &opened)
                 {
                     self.report_refusal(core, Step::IkeAuth, Refusal::For(reason));
@@ -84,7 +90,16 @@ impl IkeSa {
 
     /// The message is the peer's, and breaks the protocol.
     #[expect(clippy::too_many_arguments, reason = "the header's fields")]
-    fn bad_message(&mut self, now: Instant, core: &mut Core, response: bool, id: u32, exchange: ExchangeType, error: Error, fault: Fault) {
+    fn bad_message(
+        &mut self,
+        now: Instant,
+        core: &mut Core,
+        response: bool,
+        id: u32,
+        exchange: ExchangeType,
+        error: Error,
+        fault: Fault,
+    ) {
         let (path, remote) = (self.path, self.path.remote);
         core.report(Report::Dropped { remote, reason: error });
         let notify = error.notify().map(|kind| Payload::Notify(Notify::with_data(kind, error.notify_data())));
@@ -166,7 +181,8 @@ impl IkeSa {
 
     /// Ends the SA here, without a word to the peer. It stays to repeat its last answer.
     pub fn vanish(&mut self, now: Instant, core: &mut Core, reason: DownReason) {
-        let (conn, remote, linger) = (self.conn.unwrap_or_default(), self.path.remote, core.config.settings.half_open_timeout);
+        let (conn, remote, linger) =
+            (self.conn.unwrap_or_default(), self.path.remote, core.config.settings.half_open_timeout);
         let Some(e) = self.established_mut() else {
             self.state = State::Gone;
             return;
@@ -203,14 +219,15 @@ impl IkeSa {
             }
             State::Authenticating(s) => {
                 if let Err(tries) = s.channel.handle_timeout(now, core, self.path) {
-                    if let Some(offer) = s.child.take() {
+                    let child = s.child.take().map(|offer| {
                         let child = offer.child;
                         offer.cancel(core);
-                        self.state = State::Gone;
-                        let (sa, conn) = (self.id, self.conn.unwrap_or_default());
-                        let (step, reason) = (Step::IkeAuth, FailureReason::NoAnswer { tries });
-                        core.deferred.push_back(Deferred::InitiationFailed { sa, conn, child: Some(child), step, reason });
-                    }
+                        child
+                    });
+                    self.state = State::Gone;
+                    let (sa, conn) = (self.id, self.conn.unwrap_or_default());
+                    let (step, reason) = (Step::IkeAuth, FailureReason::NoAnswer { tries });
+                    core.deferred.push_back(Deferred::InitiationFailed { sa, conn, child, step, reason });
                 }
             }
             State::Responding(s) if s.expires <= now => self.state = State::Gone,
@@ -221,7 +238,7 @@ impl IkeSa {
     }
 
     fn established_timeout(&mut self, now: Instant, core: &mut Core) {
-        let (id, path) = (self.id, self.path);
+        let path = self.path;
         let Some(e) = self.established_mut() else { return };
         match e.phase {
             Phase::Closed(until) => {
@@ -237,9 +254,6 @@ impl IkeSa {
                 Phase::Deleting(reason) => reason,
                 _ => DownReason::PeerDead,
             };
-            if e.phase == Phase::Live {
-                core.deferred.push_back(Deferred::PeerDead { sa: id });
-            }
             return self.vanish(now, core, reason);
         }
         if e.expire_at.is_some_and(|at| at <= now) {

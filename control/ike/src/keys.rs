@@ -68,7 +68,8 @@ impl IkeKeys {
         let auth = suite.integrity.map_or(0, Integrity::key_len);
         let enc = suite.encryption.key_len() + suite.encryption.salt_len();
         let lens = [prf, auth, auth, enc, enc, prf, prf];
-        let stream = prf_plus(provider, suite.prf, skeyseed.expose(), &[ni, nr, &spi_i.0, &spi_r.0], lens.iter().sum())?;
+        let stream =
+            prf_plus(provider, suite.prf, skeyseed.expose(), &[ni, nr, &spi_i.0, &spi_r.0], lens.iter().sum())?;
         let mut rest = stream.expose();
         let [sk_d, ai, ar, ei, er, sk_pi, sk_pr] = lens.map(|len| {
             let (head, tail) = rest.split_at_checked(len).unwrap_or_default();

@@ -13,7 +13,13 @@ fn hash(spi_i: IkeSpi, spi_r: IkeSpi, addr: SocketAddr) -> Vec<u8> {
 }
 
 /// Our two notifications. `fake` makes the peer see a NAT before us, so that it encapsulates.
-pub(crate) fn notifies(spi_i: IkeSpi, spi_r: IkeSpi, local: SocketAddr, remote: SocketAddr, fake: bool) -> [Payload; 2] {
+pub(crate) fn notifies(
+    spi_i: IkeSpi,
+    spi_r: IkeSpi,
+    local: SocketAddr,
+    remote: SocketAddr,
+    fake: bool,
+) -> [Payload; 2] {
     let mut source = hash(spi_i, spi_r, local);
     if fake {
         source.iter_mut().for_each(|b| *b = !*b);

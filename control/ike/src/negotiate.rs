@@ -4,7 +4,7 @@ use crate::{
     keys::IkeSuite,
     message::{KnownTransform, Proposal, Protocol, SecurityAssociation, Transform, TransformType},
 };
-use culvert_model::{Encryption, EspProposal, EsnMode, IkeProposal, Integrity, KeGroup, Spi, Suite};
+use culvert_model::{Encryption, EsnMode, EspProposal, IkeProposal, Integrity, KeGroup, Spi, Suite};
 
 /// The transforms of one Child SA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +188,11 @@ fn esp_spi(proposal: &Proposal) -> Option<Spi> {
 /// An answer must be one proposal with one transform of each type (§2.7); then choosing from it gives all of it.
 pub(crate) fn single(answer: &SecurityAssociation) -> bool {
     let [proposal] = answer.proposals.as_slice() else { return false };
-    proposal.transforms.iter().enumerate().all(|(i, t)| proposal.transforms.iter().skip(i + 1).all(|u| u.kind != t.kind))
+    proposal
+        .transforms
+        .iter()
+        .enumerate()
+        .all(|(i, t)| proposal.transforms.iter().skip(i + 1).all(|u| u.kind != t.kind))
 }
 
 /// A peer's offer for a report.

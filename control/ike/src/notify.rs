@@ -22,7 +22,9 @@ impl Refusal {
     pub fn payload(&self) -> Payload {
         let plain = |kind| Notify::new(kind);
         Payload::Notify(match self {
-            Self::InvalidKe(group) => Notify::with_data(NotifyType::InvalidKePayload, group.id().to_be_bytes().to_vec()),
+            Self::InvalidKe(group) => {
+                Notify::with_data(NotifyType::InvalidKePayload, group.id().to_be_bytes().to_vec())
+            }
             Self::Temporary => plain(NotifyType::TemporaryFailure),
             Self::ChildNotFound(spi) => {
                 Notify { protocol: Protocol::Esp, spi: spi.clone(), kind: NotifyType::ChildSaNotFound, data: vec![] }

@@ -1,6 +1,7 @@
 //! One IKE SA: a struct for each state, consumed when the state is left.
 
 use crate::{
+    DownReason,
     channel::Channel,
     child::{ChildSa, ChildState},
     exchange::{
@@ -13,7 +14,6 @@ use crate::{
     message::{ExchangeType, IkeSpi, Payload},
     nat::Nat,
     shared::{Path, SaId},
-    DownReason,
 };
 use culvert_model::{Identity, SecretKey, SlotIndex, Spi};
 use std::{collections::VecDeque, time::Instant};
@@ -114,7 +114,11 @@ pub(crate) struct Pending {
 pub(crate) enum Wait {
     Child(Box<crate::exchange::child_answer::ChildAnswer>),
     /// The data plane has the inbound SA soon.
-    Install { slot: SlotIndex, child: Box<ChildSa>, rekeys: Option<Spi>, lowest_nonce: Vec<u8> },
+    Install {
+        slot: SlotIndex,
+        child: Box<ChildSa>,
+        rekeys: Option<Spi>,
+    },
     Ike(Box<crate::exchange::rekey_ike::IkeAnswer>),
 }
 
@@ -231,4 +235,3 @@ impl Established {
         tasks.chain(children).chain(own).chain(self.channel.next_timeout()).min()
     }
 }
-

@@ -3,7 +3,10 @@
 
 use crate::{Output, SpiSource};
 use culvert_model::{Direction, SaSpec, SlotIndex, Spi};
-use std::{collections::{BTreeMap, VecDeque}, time::Instant};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

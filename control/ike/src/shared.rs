@@ -1,13 +1,8 @@
 //! What all IKE SAs of an endpoint share.
 
 use crate::{
-    Config, ComputeJob, ComputeToken, Datagram, DownReason, FailureReason, Output, Report, Step,
-    api::Work,
-    child::ChildSa,
-    cookie::Cookies,
-    message::IkeSpi,
-    sa::IkeSa,
-    sad::Sad,
+    ComputeJob, ComputeToken, Config, Datagram, DownReason, FailureReason, Output, Report, Step, api::Work,
+    child::ChildSa, cookie::Cookies, message::IkeSpi, sa::IkeSa, sad::Sad,
 };
 use core::time::Duration;
 use culvert_crypto::Provider;
@@ -31,15 +26,33 @@ pub(crate) struct Path {
 
 /// What an IKE SA's step means for other IKE SAs; the endpoint does it after the step.
 pub(crate) enum Deferred {
-    Established { sa: SaId, initial_contact: bool },
+    Established {
+        sa: SaId,
+        initial_contact: bool,
+    },
     /// An IKE SA as initiator did not come about.
-    InitiationFailed { sa: SaId, conn: usize, child: Option<usize>, step: Step, reason: FailureReason },
+    InitiationFailed {
+        sa: SaId,
+        conn: usize,
+        child: Option<usize>,
+        step: Step,
+        reason: FailureReason,
+    },
     /// A Child SA did not come about on an IKE SA that stands.
-    ChildFailed { conn: usize, child: usize, peer: SocketAddr, step: Step, reason: FailureReason },
+    ChildFailed {
+        conn: usize,
+        child: usize,
+        peer: SocketAddr,
+        step: Step,
+        reason: FailureReason,
+    },
     Reselect(ChildId),
-    Retire { child: Box<ChildSa>, conn: usize, reason: DownReason },
+    Retire {
+        child: Box<ChildSa>,
+        conn: usize,
+        reason: DownReason,
+    },
     Adopt(Box<IkeSa>),
-    PeerDead { sa: SaId },
 }
 
 pub(crate) struct Core {

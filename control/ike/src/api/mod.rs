@@ -63,7 +63,9 @@ pub enum Event {
         spi: Spi,
     },
     /// Rekey a connection's IKE SAs now.
-    RekeyIke { connection: String },
+    RekeyIke {
+        connection: String,
+    },
     /// Close a connection's IKE SAs, or only one child.
     Terminate {
         connection: String,

@@ -59,9 +59,10 @@ impl Endpoint {
         if self.core.shutdown {
             return;
         }
-        let due = self.attempts.iter().flat_map(|(conn, a)| {
-            a.wanted.iter().filter(|(_, at)| **at <= now).map(move |(child, _)| (*conn, *child))
-        });
+        let due = self
+            .attempts
+            .iter()
+            .flat_map(|(conn, a)| a.wanted.iter().filter(|(_, at)| **at <= now).map(move |(child, _)| (*conn, *child)));
         let due: Vec<_> = due.collect();
         for (conn, child) in due {
             self.bring_up(now, conn, child);
@@ -108,10 +109,8 @@ impl Endpoint {
         let unknown = SocketAddr::new(remote.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)), remote_port);
         let begun = match (local, remote) {
             (Some(local), Some(remote)) => {
-                let path = Path {
-                    local: SocketAddr::new(local, local_port),
-                    remote: SocketAddr::new(remote, remote_port),
-                };
+                let path =
+                    Path { local: SocketAddr::new(local, local_port), remote: SocketAddr::new(remote, remote_port) };
                 IkeSa::initiate(&mut self.core, conn, path, Some(child))
             }
             _ => Err(FailureReason::NoAddress),

@@ -80,7 +80,12 @@ impl Endpoint {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        let ids: Vec<_> = self.sas.iter().filter(|(_, sa)| sa.next_timeout().is_some_and(|at| at <= now)).map(|(id, _)| *id).collect();
+        let ids: Vec<_> = self
+            .sas
+            .iter()
+            .filter(|(_, sa)| sa.next_timeout().is_some_and(|at| at <= now))
+            .map(|(id, _)| *id)
+            .collect();
         for id in ids {
             self.step(id, |sa, core| sa.handle_timeout(now, core));
         }
@@ -135,7 +140,8 @@ impl Endpoint {
             while let Some(deferred) = self.core.deferred.pop_front() {
                 self.run(now, deferred);
             }
-            let gone: Vec<_> = self.sas.iter().filter(|(_, sa)| matches!(sa.state, State::Gone)).map(|(id, _)| *id).collect();
+            let gone: Vec<_> =
+                self.sas.iter().filter(|(_, sa)| matches!(sa.state, State::Gone)).map(|(id, _)| *id).collect();
             for id in gone {
                 if let Some(sa) = self.sas.remove(&id) {
                     self.by_spi.remove(&sa.local_spi);
@@ -170,7 +176,6 @@ impl Endpoint {
             Deferred::Reselect(child) => self.reselect(child),
             Deferred::Retire { child, conn, reason } => self.retire(now, *child, conn, reason),
             Deferred::Adopt(sa) => self.adopt(*sa),
-            Deferred::PeerDead { .. } => {}
         }
     }
 
@@ -258,7 +263,8 @@ impl Endpoint {
             match child {
                 None => e.close(now, DownReason::Terminated),
                 Some(child) => {
-                    let spis: Vec<_> = e.children.iter().filter(|c| Some(c.child) == child).map(|c| c.spi_in()).collect();
+                    let spis: Vec<_> =
+                        e.children.iter().filter(|c| Some(c.child) == child).map(|c| c.spi_in()).collect();
                     spis.into_iter().for_each(|spi| e.close_child(now, spi, DownReason::Terminated));
                 }
             }
@@ -278,7 +284,10 @@ impl Endpoint {
         self.core.sad.handle_timeout(&mut self.core.outputs, now);
     }
 
-    fn first_answer(&mut self, answer: Option<FirstAnswer>) -> Option<(crate::notify::Refusal, Option<crate::FailureReason>)> {
+    fn first_answer(
+        &mut self,
+        answer: Option<FirstAnswer>,
+    ) -> Option<(crate::notify::Refusal, Option<crate::FailureReason>)> {
         match answer? {
             FirstAnswer::Sa(sa) => {
                 self.adopt(*sa);
@@ -304,8 +313,12 @@ impl IkeSa {
                 }
             }
             State::Established(e) => match (&e.exchange, &e.pending) {
-                (Some(crate::sa::Exchange::Child(x)), _) if x.waits_for(token) => self.child_computed(now, core, token, made),
-                (Some(crate::sa::Exchange::Ike(x)), _) if x.waits_for(token) => self.ike_computed(now, core, token, made),
+                (Some(crate::sa::Exchange::Child(x)), _) if x.waits_for(token) => {
+                    self.child_computed(now, core, token, made)
+                }
+                (Some(crate::sa::Exchange::Ike(x)), _) if x.waits_for(token) => {
+                    self.ike_computed(now, core, token, made)
+                }
                 (_, Some(p)) => match &p.wait {
                     Wait::Child(_) => self.child_answer_computed(now, core, token, made),
                     Wait::Ike(_) => self.ike_answer_computed(now, core, token, made),

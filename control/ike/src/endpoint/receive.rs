@@ -13,7 +13,9 @@ impl Endpoint {
     pub fn handle_datagram(&mut self, now: Instant, datagram: &Datagram) {
         let path = Path { local: datagram.local, remote: datagram.remote };
         match message::parse(&datagram.payload) {
-            Ok(Incoming::Clear(message)) if message.header.response => self.init_response(now, path, &message, &datagram.payload),
+            Ok(Incoming::Clear(message)) if message.header.response => {
+                self.init_response(now, path, &message, &datagram.payload)
+            }
             Ok(Incoming::Clear(message)) => self.init_request(now, path, &message, &datagram.payload),
             Ok(Incoming::Protected(message)) => {
                 let header = *message.header();
@@ -111,7 +113,12 @@ impl Endpoint {
 
 impl IkeSa {
     /// The keys were made, the step after them failed.
-    pub(super) fn initiation_failed_at(&mut self, core: &mut crate::shared::Core, step: Step, reason: crate::FailureReason) {
+    pub(super) fn initiation_failed_at(
+        &mut self,
+        core: &mut crate::shared::Core,
+        step: Step,
+        reason: crate::FailureReason,
+    ) {
         let step = if matches!(self.state, State::Gone) { Step::IkeAuth } else { step };
         self.initiation_failed(core, step, reason);
     }

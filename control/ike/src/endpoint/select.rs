@@ -5,7 +5,7 @@ use crate::{
     DownReason, Report,
     child::{ChildSa, ChildState},
     config::{DownAction, StartAction},
-    sa::{IkeSa, Phase, TaskKind},
+    sa::{Established, IkeSa, Phase, TaskKind},
     shared::SaId,
 };
 use culvert_model::{ChildId, SlotIndex};
@@ -97,7 +97,8 @@ impl Endpoint {
         let linger = self.core.config.settings.inbound_linger;
         self.core.sad.drop_now(&mut self.core.outputs, pair.outbound.slot);
         self.core.sad.drop_at(&mut self.core.outputs, pair.inbound.slot, now + linger);
-        let Some((connection, child)) = self.core.config.connections.get(conn).and_then(|c| Some((c, c.children.get(pair.child)?)))
+        let Some((connection, child)) =
+            self.core.config.connections.get(conn).and_then(|c| Some((c, c.children.get(pair.child)?)))
         else {
             return;
         };
@@ -144,8 +145,13 @@ impl Endpoint {
         if let Some(attempts) = conn.and_then(|c| self.attempts.get_mut(&c)) {
             attempts.succeeded();
         }
-        let children: Vec<ChildId> = self.sas.values().filter(|sa| sa.conn == conn).filter_map(IkeSa::established)
-            .flat_map(|e| e.children.iter().map(|c| c.id)).collect();
+        let children: Vec<ChildId> = self
+            .sas
+            .values()
+            .filter(|sa| sa.conn == conn)
+            .filter_map(IkeSa::established)
+            .flat_map(|e| e.children.iter().map(|c| c.id))
+            .collect();
         children.into_iter().for_each(|child| self.reselect(child));
     }
 
@@ -156,6 +162,7 @@ impl Endpoint {
         for id in ids {
             if let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
                 e.settle_at = None;
+                e.settle_children(now);
             }
             let Some(sa) = self.sas.get(&id) else { continue };
             let Some(peer) = sa.usable().map(|e| &e.remote_id) else { continue };
@@ -180,11 +187,24 @@ impl Endpoint {
     }
 
     pub(super) fn dpd(&mut self, now: Instant) {
-        let due: Vec<_> = self.sas.values().filter(|sa| self.dpd_at(sa).is_some_and(|at| at <= now)).map(|sa| sa.id).collect();
+        let due: Vec<_> =
+            self.sas.values().filter(|sa| self.dpd_at(sa).is_some_and(|at| at <= now)).map(|sa| sa.id).collect();
         for id in due {
             if let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
                 e.enqueue(now, TaskKind::Dpd);
             }
+        }
+    }
+}
+
+impl Established {
+    /// Two pairs for one child, because both ends asked at once: the initiator of the loser deletes it.
+    fn settle_children(&mut self, now: Instant) {
+        let installed: Vec<_> = self.children.iter().filter(|c| c.state == ChildState::Installed).collect();
+        let beaten = |a: &&&ChildSa| installed.iter().any(|b| b.id == a.id && a.lowest_nonce < b.lowest_nonce);
+        let losers: Vec<_> = installed.iter().filter(beaten).filter(|c| c.initiated).map(|c| c.spi_in()).collect();
+        for spi_in in losers {
+            self.close_child(now, spi_in, DownReason::Duplicate);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         AuthMethod, Authentication, Delete, ExchangeType, Notify, NotifyType, OpenedMessage, Payload, Payloads, Shape,
     },
     notify::Refusal,
-    sa::{Established, IkeSa, Pending, Phase, State, Wait},
+    sa::{Established, IkeSa, Pending, Phase, State},
     shared::{Core, Deferred},
 };
 use culvert_crypto::{CryptoError, constant_time_eq};
@@ -117,7 +117,12 @@ impl IkeSa {
         Ok(())
     }
 
-    pub fn auth_response(&mut self, now: Instant, core: &mut Core, message: &OpenedMessage) -> Result<(), FailureReason> {
+    pub fn auth_response(
+        &mut self,
+        now: Instant,
+        core: &mut Core,
+        message: &OpenedMessage,
+    ) -> Result<(), FailureReason> {
         let State::Authenticating(mut s) = core::mem::replace(&mut self.state, State::Gone) else { return Ok(()) };
         let Some(offer) = s.child.take() else { return Ok(()) };
         let payloads = message.payloads.as_slice();
@@ -155,7 +160,12 @@ impl IkeSa {
     }
 
     /// The responder's identity, if it is the one we want and proved.
-    fn check_responder(&self, core: &Core, s: &Authenticating, message: &OpenedMessage) -> Result<Identity, FailureReason> {
+    fn check_responder(
+        &self,
+        core: &Core,
+        s: &Authenticating,
+        message: &OpenedMessage,
+    ) -> Result<Identity, FailureReason> {
         let payloads = message.payloads.as_slice();
         if !matches!(message.shape, Shape::AuthResponse | Shape::AuthResponseNoChild) {
             return Err(child_answer::refusal_of(payloads).unwrap_or(FailureReason::UnexpectedAnswer));
@@ -213,7 +223,12 @@ impl IkeSa {
     }
 
     /// The peer's IKE_AUTH. A refusal ends the SA after it is sent.
-    pub fn auth_request(&mut self, now: Instant, core: &mut Core, message: &OpenedMessage) -> Result<(), FailureReason> {
+    pub fn auth_request(
+        &mut self,
+        now: Instant,
+        core: &mut Core,
+        message: &OpenedMessage,
+    ) -> Result<(), FailureReason> {
         let State::ExpectAuth(mut s) = core::mem::replace(&mut self.state, State::Gone) else { return Ok(()) };
         let payloads = message.payloads.as_slice();
         let (conn, local_id, remote_id) = match self.check_initiator(core, &s, message) {
@@ -262,7 +277,8 @@ impl IkeSa {
         message: &OpenedMessage,
     ) -> Result<(usize, Identity, Identity), Refusal> {
         let payloads = message.payloads.as_slice();
-        let (Shape::AuthRequest, Some(id), Some(auth)) = (message.shape, payloads.id_initiator(), payloads.auth()) else {
+        let (Shape::AuthRequest, Some(id), Some(auth)) = (message.shape, payloads.id_initiator(), payloads.auth())
+        else {
             return Err(Refusal::For(FailureReason::AuthenticationFailed {
                 remote: payloads.id_initiator().map_or(Identity::KeyId(vec![]), identity::from_wire),
             }));
@@ -321,10 +337,5 @@ impl Established {
             phase: Phase::Live,
             settle_at: None,
         }
-    }
-
-    /// Is our answer to the peer's request held back?
-    pub fn awaits_install(&self) -> bool {
-        self.pending.as_ref().is_some_and(|p| matches!(p.wait, Wait::Install { .. }))
     }
 }

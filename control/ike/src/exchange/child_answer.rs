@@ -102,7 +102,8 @@ impl ChildAnswer {
         with_nonce: bool,
     ) -> Result<(Vec<Payload>, Wait), Refusal> {
         let shared = responded.as_ref().map(|(_, shared)| shared);
-        let keys = keys::child_keys(&*core.provider, parent.prf, parent.sk_d, shared, &self.ni, &self.nr, self.suite.suite);
+        let keys =
+            keys::child_keys(&*core.provider, parent.prf, parent.sk_d, shared, &self.ni, &self.nr, self.suite.suite);
         let (key_in, key_out) = keys.map_err(|e| Refusal::For(FailureReason::KeyExchange(e)))?;
         let no_slot = || Refusal::For(FailureReason::NoSlot);
         let (spi_in, slot_in) = core.sad.inbound().ok_or_else(no_slot)?;
@@ -116,12 +117,13 @@ impl ChildAnswer {
             remote_ts: self.remote_ts.clone(),
             key_in,
             key_out,
+            initiated: false,
+            lowest_nonce: self.ni.clone().min(self.nr.clone()),
         };
         let Some(child) = ChildSa::new(now, core, parent.conn, parent.path, parent.nat, agreed) else {
             core.sad.drop_now(&mut core.outputs, slot_in);
             return Err(no_slot());
         };
-        let lowest_nonce = self.ni.clone().min(self.nr.clone());
         let proposal = Proposal { spi: spi_in.to_be_bytes().to_vec(), ..self.proposal };
         let mut payloads = vec![Payload::Sa(SecurityAssociation { proposals: vec![proposal] })];
         if with_nonce && let Ok(nonce) = Nonce::new(self.nr) {
@@ -133,7 +135,7 @@ impl ChildAnswer {
         payloads.push(Payload::TsInitiator(TrafficSelectors::new(self.remote_ts)));
         payloads.push(Payload::TsResponder(TrafficSelectors::new(self.local_ts)));
         core.sad.install(&mut core.outputs, child.inbound.clone());
-        Ok((payloads, Wait::Install { slot: slot_in, child: Box::new(child), rekeys: self.rekeys, lowest_nonce }))
+        Ok((payloads, Wait::Install { slot: slot_in, child: Box::new(child), rekeys: self.rekeys }))
     }
 }
 
@@ -209,7 +211,8 @@ impl ChildOffer {
     ) -> Result<Agreed, FailureReason> {
         let config = core.config.connections.get(parent.conn).and_then(|c| c.children.get(self.child));
         let config = config.ok_or(FailureReason::UnexpectedAnswer)?;
-        let (Some(sa), Some(ts_i), Some(ts_r)) = (payloads.sa(), payloads.ts_initiator(), payloads.ts_responder()) else {
+        let (Some(sa), Some(ts_i), Some(ts_r)) = (payloads.sa(), payloads.ts_initiator(), payloads.ts_responder())
+        else {
             return Err(FailureReason::UnexpectedAnswer);
         };
         let group = shared.as_ref().map(|(group, _)| *group);
@@ -230,7 +233,21 @@ impl ChildOffer {
         let keys = keys::child_keys(&*core.provider, parent.prf, parent.sk_d, shared, ni, nr, suite.suite);
         let (key_out, key_in) = keys.map_err(FailureReason::KeyExchange)?;
         let (child, spi_in, slot_in) = (self.child, self.spi_in, self.slot_in);
-        Ok(Agreed { child, suite, spi_in, slot_in, spi_out, local_ts, remote_ts, key_in, key_out })
+        let lowest_nonce = ni.min(nr).to_vec();
+        let initiated = true;
+        Ok(Agreed {
+            child,
+            suite,
+            spi_in,
+            slot_in,
+            spi_out,
+            local_ts,
+            remote_ts,
+            key_in,
+            key_out,
+            initiated,
+            lowest_nonce,
+        })
     }
 }
 

@@ -55,16 +55,16 @@ impl ChildExchange {
 
 impl IkeSa {
     pub(crate) fn parent<'a>(&self, e: &'a Established) -> Parent<'a> {
-        Parent {
-            conn: self.conn.unwrap_or_default(),
-            path: self.path,
-            nat: self.nat,
-            prf: e.suite.prf,
-            sk_d: &e.sk_d,
-        }
+        Parent { conn: self.conn.unwrap_or_default(), path: self.path, nat: self.nat, prf: e.suite.prf, sk_d: &e.sk_d }
     }
 
-    pub fn begin_child(&mut self, now: Instant, core: &mut Core, child: usize, rekeys: Option<Spi>) -> Result<(), FailureReason> {
+    pub fn begin_child(
+        &mut self,
+        now: Instant,
+        core: &mut Core,
+        child: usize,
+        rekeys: Option<Spi>,
+    ) -> Result<(), FailureReason> {
         let conn = self.conn.unwrap_or_default();
         let config = core.config.connections.get(conn).and_then(|c| c.children.get(child));
         let group = config.and_then(|c| c.esp_proposals.first()).and_then(|p| p.groups.first()).copied();
@@ -72,8 +72,18 @@ impl IkeSa {
         let offer = Some(ChildOffer::new(core, child)?);
         let compute = group.map(|group| core.compute(self.id, Work::Generate(group)));
         let tried = group.into_iter().collect();
-        let exchange =
-            ChildExchange { child, offer, nonce, group, key: None, rekeys, compute, answer: None, collision: None, tried };
+        let exchange = ChildExchange {
+            child,
+            offer,
+            nonce,
+            group,
+            key: None,
+            rekeys,
+            compute,
+            answer: None,
+            collision: None,
+            tried,
+        };
         let Some(e) = self.established_mut() else { return Ok(()) };
         if let Some(old) = rekeys.and_then(|spi| e.child_mut(spi)) {
             old.state = ChildState::Rekeying;
@@ -96,7 +106,13 @@ impl IkeSa {
         sent.map_err(FailureReason::Encode)
     }
 
-    pub fn child_computed(&mut self, now: Instant, core: &mut Core, token: ComputeToken, made: Result<Made, CryptoError>) {
+    pub fn child_computed(
+        &mut self,
+        now: Instant,
+        core: &mut Core,
+        token: ComputeToken,
+        made: Result<Made, CryptoError>,
+    ) {
         let Some(e) = self.established_mut() else { return };
         let Some(Exchange::Child(x)) = &mut e.exchange else { return };
         if x.compute != Some(token) {
@@ -150,7 +166,13 @@ impl IkeSa {
         }
     }
 
-    fn finish_child(&mut self, now: Instant, core: &mut Core, payloads: &[Payload], shared: Option<(KeGroup, SecretKey)>) {
+    fn finish_child(
+        &mut self,
+        now: Instant,
+        core: &mut Core,
+        payloads: &[Payload],
+        shared: Option<(KeGroup, SecretKey)>,
+    ) {
         let State::Established(mut e) = core::mem::replace(&mut self.state, State::Gone) else { return };
         let exchange = e.exchange.take();
         let made = match exchange {
@@ -159,13 +181,13 @@ impl IkeSa {
                     let (ni, nr) = (x.nonce.to_vec(), nr.as_bytes().to_vec());
                     let parent = self.parent(&e);
                     let child = offer.complete(now, core, parent, payloads, &ni, &nr, true, shared);
-                    Some((child, ni.min(nr), x))
+                    Some((child, x))
                 }
                 (offer, _) => {
                     if let Some(offer) = offer {
                         offer.cancel(core);
                     }
-                    Some((Err(FailureReason::UnexpectedAnswer), Vec::new(), x))
+                    Some((Err(FailureReason::UnexpectedAnswer), x))
                 }
             },
             other => {
@@ -175,8 +197,8 @@ impl IkeSa {
         };
         self.state = State::Established(e);
         match made {
-            Some((Ok(child), lowest, x)) => self.settle_child(now, core, child, &lowest, &x),
-            Some((Err(reason), _, x)) => {
+            Some((Ok(child), x)) => self.settle_child(now, core, child, &x),
+            Some((Err(reason), x)) => {
                 if let Some(e) = self.established_mut() {
                     e.exchange = Some(Exchange::Child(x));
                 }
@@ -187,9 +209,9 @@ impl IkeSa {
     }
 
     /// Our new pair stands. §2.8.1: of two exchanges for the same old pair, the one with the lowest nonce loses.
-    fn settle_child(&mut self, now: Instant, core: &mut Core, mut child: ChildSa, lowest: &[u8], x: &ChildExchange) {
+    fn settle_child(&mut self, now: Instant, core: &mut Core, mut child: ChildSa, x: &ChildExchange) {
         let new_spi = child.spi_in();
-        let lost = x.collision.as_ref().is_some_and(|(_, theirs)| lowest < theirs.as_slice());
+        let lost = x.collision.as_ref().is_some_and(|(_, theirs)| child.lowest_nonce < *theirs);
         if lost {
             // Ours never carries traffic.
             child.confirmed = false;
@@ -224,12 +246,22 @@ impl IkeSa {
         let Some(Exchange::Child(mut x)) = e.exchange.take() else { return };
         x.cancel(core);
         let step = x.step();
-        let kind = if let FailureReason::Refused { kind } = reason { NotifyType::from_wire(kind) } else { NotifyType::Unknown(0) };
+        let kind = if let FailureReason::Refused { kind } = reason {
+            NotifyType::from_wire(kind)
+        } else {
+            NotifyType::Unknown(0)
+        };
         match x.rekeys {
             Some(old_spi) if kind == NotifyType::ChildSaNotFound => {
                 // The peer does not have it; neither do we from now on (§2.25).
-                if x.collision.is_none() && let Some(old) = e.take_child(old_spi) {
-                    core.deferred.push_back(Deferred::Retire { child: Box::new(old), conn, reason: DownReason::DeletedByPeer });
+                if x.collision.is_none()
+                    && let Some(old) = e.take_child(old_spi)
+                {
+                    core.deferred.push_back(Deferred::Retire {
+                        child: Box::new(old),
+                        conn,
+                        reason: DownReason::DeletedByPeer,
+                    });
                 }
             }
             Some(old_spi) => {
@@ -241,7 +273,14 @@ impl IkeSa {
                 }
                 if kind != NotifyType::TemporaryFailure {
                     let connection = Some(core.connection_name(conn));
-                    core.report(Report::Failed { connection, child: None, peer, step, reason, retry_in: Some(pause * 5) });
+                    core.report(Report::Failed {
+                        connection,
+                        child: None,
+                        peer,
+                        step,
+                        reason,
+                        retry_in: Some(pause * 5),
+                    });
                 }
             }
             None => core.deferred.push_back(Deferred::ChildFailed { conn, child: x.child, peer, step, reason }),
@@ -269,7 +308,12 @@ impl IkeSa {
             },
         });
         core.deferred.push_back(Deferred::Reselect(child.id));
+        let delay = core.config.settings.duplicate_delay;
+        let delay = delay + core.jitter(delay);
         if let Some(e) = self.established_mut() {
+            if e.children.iter().any(|c| c.id == child.id && c.state == ChildState::Installed) {
+                e.settle_at = Some(child.created + delay);
+            }
             e.children.push(child);
         }
     }
@@ -315,7 +359,12 @@ impl IkeSa {
         let wait = match (chosen.suite.group, payloads.ke()) {
             (Some(group), Some(ke)) => {
                 chosen.compute = Some(core.compute(id, Work::Respond(group, ke.data.clone())));
-                return Ok(Pending { exchange, payloads: vec![], wait: Wait::Child(Box::new(chosen)), initial_contact: false });
+                return Ok(Pending {
+                    exchange,
+                    payloads: vec![],
+                    wait: Wait::Child(Box::new(chosen)),
+                    initial_contact: false,
+                });
             }
             _ => self.install_answer(now, core, chosen, None)?,
         };
@@ -333,7 +382,13 @@ impl IkeSa {
         chosen.install(now, core, self.parent(e), responded, true)
     }
 
-    pub fn child_answer_computed(&mut self, now: Instant, core: &mut Core, token: ComputeToken, made: Result<Made, CryptoError>) {
+    pub fn child_answer_computed(
+        &mut self,
+        now: Instant,
+        core: &mut Core,
+        token: ComputeToken,
+        made: Result<Made, CryptoError>,
+    ) {
         let Some(e) = self.established_mut() else { return };
         let chosen = match e.pending.take() {
             Some(Pending { wait: Wait::Child(chosen), .. }) if chosen.compute == Some(token) => chosen,
@@ -365,7 +420,7 @@ impl IkeSa {
     /// The data plane has our inbound SA: now the peer may know.
     pub fn inbound_installed(&mut self, core: &mut Core, installed: bool) {
         let Some(e) = self.established_mut() else { return };
-        let Some(Pending { exchange, mut payloads, wait: Wait::Install { child, rekeys, lowest_nonce, .. }, initial_contact }) =
+        let Some(Pending { exchange, mut payloads, wait: Wait::Install { child, rekeys, .. }, initial_contact }) =
             e.pending.take()
         else {
             return;
@@ -387,7 +442,7 @@ impl IkeSa {
             if let Some(Exchange::Child(ours)) = &mut e.exchange
                 && ours.rekeys == Some(old_spi)
             {
-                ours.collision = Some((child.spi_in(), lowest_nonce));
+                ours.collision = Some((child.spi_in(), child.lowest_nonce.clone()));
             } else if let Some(old) = e.child_mut(old_spi) {
                 old.state = ChildState::Rekeyed;
             }

@@ -72,7 +72,8 @@ impl IkeSa {
         let Some(e) = self.established_mut() else { return Ok(()) };
         // The group in use is the likeliest to be taken.
         let offered = proposals.iter().any(|p| p.groups.contains(&e.suite.group));
-        let group = if offered { Some(e.suite.group) } else { proposals.first().and_then(|p| p.groups.first()).copied() };
+        let group =
+            if offered { Some(e.suite.group) } else { proposals.first().and_then(|p| p.groups.first()).copied() };
         let group = group.ok_or(FailureReason::NoIkeProposal { ours: vec![], theirs: String::new() })?;
         let (spi, nonce) = (core.spi()?, core.random()?);
         let compute = Some(core.compute(id, Work::Generate(group)));
@@ -96,7 +97,13 @@ impl IkeSa {
         sent.map_err(FailureReason::Encode)
     }
 
-    pub fn ike_computed(&mut self, now: Instant, core: &mut Core, token: ComputeToken, made: Result<Made, CryptoError>) {
+    pub fn ike_computed(
+        &mut self,
+        now: Instant,
+        core: &mut Core,
+        token: ComputeToken,
+        made: Result<Made, CryptoError>,
+    ) {
         let Some(e) = self.established_mut() else { return };
         let Some(Exchange::Ike(x)) = &mut e.exchange else { return };
         if x.compute != Some(token) {
@@ -236,7 +243,13 @@ impl IkeSa {
         Ok(IkeAnswer { suite, proposal, remote_spi, ni: nonce.as_bytes().to_vec(), compute })
     }
 
-    pub fn ike_answer_computed(&mut self, now: Instant, core: &mut Core, token: ComputeToken, made: Result<Made, CryptoError>) {
+    pub fn ike_answer_computed(
+        &mut self,
+        now: Instant,
+        core: &mut Core,
+        token: ComputeToken,
+        made: Result<Made, CryptoError>,
+    ) {
         let Some(e) = self.established_mut() else { return };
         let answer = match e.pending.take() {
             Some(Pending { wait: Wait::Ike(answer), .. }) if answer.compute == token => answer,
@@ -257,7 +270,14 @@ impl IkeSa {
         }
     }
 
-    fn answer_ike(&mut self, now: Instant, core: &mut Core, answer: IkeAnswer, public: &[u8], shared: &SecretKey) -> Result<(), FailureReason> {
+    fn answer_ike(
+        &mut self,
+        now: Instant,
+        core: &mut Core,
+        answer: IkeAnswer,
+        public: &[u8],
+        shared: &SecretKey,
+    ) -> Result<(), FailureReason> {
         let nr: [u8; NONCE_LEN] = core.random()?;
         let spi = core.spi()?;
         let nonce = Nonce::new(nr.to_vec()).map_err(|_| FailureReason::UnexpectedAnswer)?;
@@ -292,7 +312,15 @@ impl IkeSa {
         let (sealer, opener) = keys.protection(suite, initiator).map_err(FailureReason::KeyExchange)?;
         let (next_id, expect_id, outstanding, last_response) = (0, 0, None, None);
         let channel = Channel {
-            local_spi, remote_spi, initiator, sealer, opener, next_id, expect_id, outstanding, last_response,
+            local_spi,
+            remote_spi,
+            initiator,
+            sealer,
+            opener,
+            next_id,
+            expect_id,
+            outstanding,
+            last_response,
         };
         let ids = (e.local_id.clone(), e.remote_id.clone());
         let lowest = ni.min(nr).to_vec();
@@ -302,7 +330,10 @@ impl IkeSa {
         new.tasks.retain(|t| !matches!(t.kind, TaskKind::RekeyIke | TaskKind::Dpd));
         new.settle_at = e.settle_at.take();
         e.phase = Phase::Rekeyed;
-        core.report(Report::IkeRekeyed { connection: core.connection_name(conn.unwrap_or_default()), remote: path.remote });
+        core.report(Report::IkeRekeyed {
+            connection: core.connection_name(conn.unwrap_or_default()),
+            remote: path.remote,
+        });
         let state = State::Established(Box::new(new));
         let sa = IkeSa { id, conn, initiator, local_spi, remote_spi, path, nat, state };
         core.deferred.push_back(Deferred::Adopt(Box::new(sa)));

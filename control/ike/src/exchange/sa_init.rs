@@ -156,7 +156,13 @@ impl IkeSa {
 
     /// The answer to our IKE_SA_INIT. Nothing in it is proved: what makes no sense is ignored, and the true answer may
     /// still come (§2.21.1).
-    pub fn init_response(&mut self, now: Instant, core: &mut Core, message: &ClearMessage, octets: &[u8]) -> Result<(), FailureReason> {
+    pub fn init_response(
+        &mut self,
+        now: Instant,
+        core: &mut Core,
+        message: &ClearMessage,
+        octets: &[u8],
+    ) -> Result<(), FailureReason> {
         let State::Initiating(s) = &mut self.state else { return Ok(()) };
         if s.request.is_none() || s.answer.is_some() || s.compute.is_some() {
             return Ok(());
@@ -273,7 +279,13 @@ pub(crate) enum FirstAnswer {
 
 impl IkeSa {
     /// The peer's IKE_SA_INIT, after the cookie was checked.
-    pub fn respond_init(now: Instant, core: &mut Core, path: Path, message: &ClearMessage, octets: &[u8]) -> Option<FirstAnswer> {
+    pub fn respond_init(
+        now: Instant,
+        core: &mut Core,
+        path: Path,
+        message: &ClearMessage,
+        octets: &[u8],
+    ) -> Option<FirstAnswer> {
         let payloads = message.payloads.as_slice();
         let (sa, ke, nonce) = (payloads.sa()?, payloads.ke()?, payloads.nonce()?);
         let allowed = |c: &&crate::Connection| c.allows(path.local.ip(), path.remote.ip());
@@ -308,7 +320,16 @@ impl IkeSa {
             request: octets.to_vec(),
             fake_nat,
         }));
-        Some(FirstAnswer::Sa(Box::new(Self { id, conn: None, initiator: false, local_spi, remote_spi, path, nat, state })))
+        Some(FirstAnswer::Sa(Box::new(Self {
+            id,
+            conn: None,
+            initiator: false,
+            local_spi,
+            remote_spi,
+            path,
+            nat,
+            state,
+        })))
     }
 
     pub fn responding_computed(

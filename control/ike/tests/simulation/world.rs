@@ -33,7 +33,16 @@ pub struct Options {
 impl Options {
     pub fn calm() -> Self {
         let start = [StartAction::None; 2];
-        Self { loss: 0, duplicate: 0, delay_ms: (5, 10), pfs: true, encap: false, children: 1, start, down: DownAction::Trap }
+        Self {
+            loss: 0,
+            duplicate: 0,
+            delay_ms: (5, 10),
+            pfs: true,
+            encap: false,
+            children: 1,
+            start,
+            down: DownAction::Trap,
+        }
     }
 
     pub fn rough(seed: u64) -> Self {
@@ -188,13 +197,14 @@ fn config(me: usize, options: &Options) -> Config {
                 tries: 16,
                 most: Duration::from_secs(2),
             },
+            retry_most: Duration::from_secs(10),
             ..Settings::default()
         },
     }
 }
 
 fn node(me: usize, seed: u64, options: &Options, generation: u64) -> Node {
-    let provider = Arc::new(Fixed::new(seed.wrapping_mul(1000) + generation * 2 + me as u64 + 1));
+    let provider = Arc::new(Fixed::new(Rng(seed.wrapping_mul(1000) + generation * 2 + me as u64 + 1).next()));
     let slots = Source::default();
     let config = config(me, options);
     let endpoint = Endpoint::new(config.clone(), provider.clone(), Box::new(slots.clone()));
@@ -264,7 +274,8 @@ impl World {
 
     pub fn rekey_child(&mut self, i: usize) {
         self.note(format!("{i}: rekey child"));
-        let spis: Vec<_> = self.nodes[i].current.values().filter_map(|slot| self.nodes[i].sas.get(slot)).map(|s| s.spi).collect();
+        let spis: Vec<_> =
+            self.nodes[i].current.values().filter_map(|slot| self.nodes[i].sas.get(slot)).map(|s| s.spi).collect();
         for spi in spis {
             self.event(i, Event::SoftExpire { spi, direction: Direction::Outbound });
         }
@@ -303,7 +314,7 @@ impl World {
         self.note("calm".into());
         self.partitioned = false;
         self.options = Options { loss: 0, duplicate: 0, delay_ms: (1, 20), ..self.options.clone() };
-        self.run(Duration::from_secs(150));
+        self.run(Duration::from_secs(80));
     }
 
     pub fn run_until_up(&mut self) {
@@ -362,14 +373,15 @@ impl World {
             Thing::Packet { to, spi, key, sent } => self.arrive(to, spi, &key, sent),
             Thing::Traffic => {
                 (0..2).for_each(|i| self.traffic(i));
-                self.push(Duration::from_millis(100), Thing::Traffic);
+                self.push(Duration::from_millis(200), Thing::Traffic);
             }
         }
     }
 
     /// One packet for each child on its selected SA.
     fn traffic(&mut self, from: usize) {
-        let specs: Vec<_> = self.nodes[from].current.values().filter_map(|s| self.nodes[from].sas.get(s)).cloned().collect();
+        let specs: Vec<_> =
+            self.nodes[from].current.values().filter_map(|s| self.nodes[from].sas.get(s)).cloned().collect();
         for spec in specs {
             let (low, high) = self.options.delay_ms;
             let delay = Duration::from_millis(low + self.rng.below(high - low + 1));
@@ -424,7 +436,10 @@ impl World {
                 Output::Remove { token, slot, spi, direction } => {
                     let removed = self.nodes[i].sas.remove(&slot);
                     self.note(format!("{i}: remove {direction:?} {spi}"));
-                    assert!(removed.is_some_and(|s| s.spi == spi && s.direction == direction), "removes what is not there");
+                    assert!(
+                        removed.is_some_and(|s| s.spi == spi && s.direction == direction),
+                        "removes what is not there"
+                    );
                     self.nodes[i].current.retain(|_, s| *s != slot);
                     self.later(i, Event::Done { token, result: Ok(()) });
                 }
