@@ -8,6 +8,16 @@
 //! * An [`Mbuf`] is one buffer in one piece, owned by one holder. Packets that came in as chains are copied into one
 //!   buffer, or dropped and counted where they do not fit.
 //!
+//! A queue may change threads, and a burst takes packets:
+//! ```
+//! fn sent<T: Send>() {}
+//! fn uses(queue: dpdk::RxQueue, burst: &mut dpdk::Burst, packet: dpdk::Mbuf) -> dpdk::RxQueue {
+//!     sent::<dpdk::RxQueue>();
+//!     assert_eq!(packet.data().len(), 0);
+//!     burst.push(packet);
+//!     queue
+//! }
+//! ```
 //! A queue cannot be copied, and so never be in two threads' hands:
 //! ```compile_fail,E0599
 //! fn twice(queue: dpdk::RxQueue) -> (dpdk::RxQueue, dpdk::RxQueue) {

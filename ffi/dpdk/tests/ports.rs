@@ -144,6 +144,32 @@ fn a_ring_gives_back_what_was_sent_and_keeps_what_it_cannot_take() {
     assert_eq!(pool.available(), all);
 }
 
+/// A capture file of frames of these lengths, each filled with its number.
+fn capture(lengths: &[u32]) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".pcap").tempfile().expect("a file");
+    let mut bytes: Vec<u8> = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1].map(u32::to_le_bytes).concat();
+    for (number, len) in lengths.iter().enumerate() {
+        bytes.extend([0, 0, *len, *len].map(u32::to_le_bytes).concat());
+        bytes.extend(vec![number as u8; *len as usize]);
+    }
+    std::fs::write(file.path(), bytes).expect("written");
+    file
+}
+
+#[test]
+fn a_frame_in_pieces_that_fits_no_buffer_is_dropped_and_counted() {
+    let pool = pool("pieces", 255);
+    let file = capture(&[100, 5000, 200]);
+    let mut started = start(&format!("net_pcap1,rx_pcap={}", file.path().display()), &pool);
+    let mut burst = Burst::new();
+    assert_eq!(started.rx[0].rx_burst(&mut burst), 2);
+    let seen: Vec<(usize, u8)> = burst.iter().map(|packet| (packet.data().len(), packet.data()[0])).collect();
+    assert_eq!(seen, [(100, 0), (200, 2)]);
+    assert_eq!(started.rx[0].unjoinable(), 1);
+    drop(burst);
+    assert_eq!(pool.available(), 255, "all pieces are back");
+}
+
 #[test]
 fn a_full_burst_receives_nothing_more() {
     let pool = pool("full", 1023);

@@ -2,6 +2,13 @@
 //!
 //! A [`Manager`] belongs to one thread; [`KeySchedule`]s are shared by all.
 //!
+//! ```
+//! fn sent<T: Send>() {}
+//! fn shared<T: Sync>() {}
+//! sent::<ipsec_mb::Manager>();
+//! shared::<ipsec_mb::KeySchedule>();
+//! ```
+//! Two threads cannot use one manager:
 //! ```compile_fail,E0277
 //! fn shared<T: Sync>() {}
 //! shared::<ipsec_mb::Manager>();
