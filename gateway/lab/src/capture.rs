@@ -17,7 +17,22 @@ impl Capture {
     pub fn start(namespace: &Namespace, interface: &str, file: PathBuf, frames: u32) -> Result<Self, LabError> {
         let frames = frames.to_string();
         let path = file.to_string_lossy().into_owned();
-        let line = ["tcpdump", "-i", interface, "-n", "-U", "-B", "8192", "-Z", "root", "-c", &frames, "-w", &path];
+        let line = [
+            "tcpdump",
+            "-i",
+            interface,
+            "-n",
+            "-U",
+            "--immediate-mode",
+            "-B",
+            "8192",
+            "-Z",
+            "root",
+            "-c",
+            &frames,
+            "-w",
+            &path,
+        ];
         let process = namespace.spawn("tcpdump", &line)?;
         wait_for("tcpdump's start", Duration::from_secs(5), || process.log().contains("listening on").then_some(()))?;
         Ok(Self { process, file })
