@@ -6,7 +6,7 @@ use crate::{
     child::ChildState,
     message::{Error, ExchangeType, Fault, Notify, OpenedMessage, Payload, Protected, Shape},
     notify::Refusal,
-    sa::{Exchange, IkeSa, Phase, State, TaskKind, Wait},
+    sa::{Established, Exchange, IkeSa, Phase, State, TaskKind, Wait},
     shared::{Core, Deferred, Path},
 };
 use culvert_model::Spi;
@@ -14,6 +14,19 @@ use std::time::Instant;
 
 /// Message IDs are 32 bits and may not wrap (RFC 7296 §2.2).
 const MESSAGE_ID_REKEY: u32 = u32::MAX / 2;
+
+/// A pair whose answer may still be on its way to the peer is left alone this long at most, and looked at this often.
+const UNTOLD: core::time::Duration = core::time::Duration::from_secs(30);
+const RETRY_UNTOLD: core::time::Duration = core::time::Duration::from_secs(1);
+
+impl Established {
+    /// The task is about a pair that the peer may not know of yet: it would answer CHILD_SA_NOT_FOUND and make the pair
+    /// after that.
+    fn is_untold(&self, kind: TaskKind, now: Instant) -> bool {
+        let about = self.children.iter().find(|c| kind.is_about(c.spi_in()));
+        about.is_some_and(|c| !c.confirmed && !c.initiated && now < c.created + UNTOLD)
+    }
+}
 
 impl TaskKind {
     pub fn is_about(self, spi: Spi) -> bool {
@@ -305,6 +318,10 @@ impl IkeSa {
             let Some(at) = e.tasks.iter().position(|t| t.not_before <= now) else { return };
             let Some(task) = e.tasks.remove(at) else { return };
             let live = e.phase == Phase::Live;
+            if live && e.is_untold(task.kind, now) {
+                e.enqueue_at(now + RETRY_UNTOLD, task.kind);
+                continue;
+            }
             let begun = match task.kind {
                 TaskKind::CreateChild { child } if live => self.begin_child(now, core, child, None),
                 TaskKind::RekeyChild { spi_in } if live => match e.child(spi_in) {

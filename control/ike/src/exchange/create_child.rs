@@ -345,7 +345,11 @@ impl IkeSa {
         if let Some(notify) = payloads.notify(NotifyType::RekeySa) {
             let not_found = || Refusal::ChildNotFound(notify.spi.clone());
             let esp = notify.child_spi().filter(|_| notify.protocol == Protocol::Esp).ok_or_else(not_found)?;
-            let old = e.by_outbound(esp.get()).ok_or_else(not_found)?;
+            let asking = matches!(e.exchange, Some(Exchange::Child(_)));
+            let Some(old) = e.by_outbound(esp.get()) else {
+                // The pair may be the one that an answer still under way tells of.
+                return Err(if asking { Refusal::Temporary } else { not_found() });
+            };
             if old.state == ChildState::Deleting {
                 return Err(Refusal::Temporary);
             }
