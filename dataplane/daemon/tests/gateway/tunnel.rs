@@ -3,14 +3,15 @@
 use crate::control::Control;
 use crate::net::{LIMIT, lab, region, start, wait_ready};
 use crate::reaches;
-use culvert_lab::{Lab, Namespace, Process};
+use culvert_lab::{Lab, Namespace, Process, missing_tools};
 use culvert_link::record::Command;
 use culvert_link::{Region, SlotInit, SlotState};
 use culvert_model::{
     Action, AddrRange, ChildId, Direction, Lifetime, Policy, PolicyDirection, PolicyId, SaSpec, SecretKey, Spi, Suite,
     TrafficSelector, Tunnel,
 };
-use culvert_telemetry::SaCounter;
+use culvert_telemetry::{DropReason, SaCounter, WorkerCounter, layout};
+use std::sync::atomic::Ordering;
 
 const CHILD: ChildId = ChildId(0);
 
@@ -125,13 +126,19 @@ impl Site {
     }
 }
 
-fn through_the_tunnel(suite: Suite) {
-    let Some(lab) = lab() else { return };
+/// Both sites, policies in place, no SA yet.
+fn sites(lab: &Lab) -> (Site, Site) {
     let [left, right] = ["gw1", "gw2"].map(|name| lab.namespace(name).expect("a namespace"));
     left.link("wan", &right, "wan").expect("a line");
-    let (mut a, mut b) = (site(&lab, 1, &left), site(&lab, 2, &right));
+    let (mut a, mut b) = (site(lab, 1, &left), site(lab, 2, &right));
     a.protect();
     b.protect();
+    (a, b)
+}
+
+fn through_the_tunnel(suite: Suite) {
+    let Some(lab) = lab() else { return };
+    let (mut a, mut b) = sites(&lab);
     let blocked = a.host.run_for(&["ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "10.2.0.10"], LIMIT);
     assert!(blocked.is_err(), "no SA, no packet");
     let sent = a.install(1, suite);
@@ -161,4 +168,35 @@ fn a_tunnel_with_aes_128() {
 #[test]
 fn a_tunnel_with_aes_256() {
     through_the_tunnel(Suite::Aes256Gcm16);
+}
+
+#[test]
+fn a_tcp_stream_goes_through() {
+    let Some(lab) = lab() else { return };
+    if !missing_tools(&["iperf3"]).is_empty() {
+        eprintln!("skipped: iperf3 is not installed");
+        return;
+    }
+    let (mut a, mut b) = sites(&lab);
+    for from in [1, 2] {
+        a.install(from, Suite::Aes128Gcm16);
+        b.install(from, Suite::Aes128Gcm16);
+    }
+    for site in [&a, &b] {
+        site.host.ip(&["link", "set", "eth0", "mtu", "1400"]).expect("room for the tunnel's headers");
+    }
+    let _server = b.host.spawn("iperf3", &["iperf3", "-s", "-1"]).expect("started");
+    assert!(reaches(&a.host, "10.2.0.10"));
+    let report = a.host.run_for(&["iperf3", "-c", "10.2.0.10", "-t", "3", "-f", "m"], LIMIT).expect("a stream");
+    let received = report.lines().find(|line| line.ends_with("receiver")).expect("a summary");
+    println!("{received}");
+    for site in [&a, &b] {
+        let block = site.region.worker_counters(0).expect("counters");
+        let drops =
+            DropReason::ALL.iter().map(|reason| (reason, block[layout::drop_word(*reason)].load(Ordering::Relaxed)));
+        let drops: Vec<_> = drops.filter(|(_, count)| *count > 0).collect();
+        println!("site {}: {drops:?}", site.number);
+        let packets = block[layout::worker_word(WorkerCounter::SealedPackets)].load(Ordering::Relaxed);
+        assert!(packets > 100, "{packets} packets sealed");
+    }
 }
