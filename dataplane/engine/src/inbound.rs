@@ -73,23 +73,20 @@ impl<A: Aead> Worker<A> {
     }
 
     /// Sequence numbers that cannot be accepted cost no decryption (RFC 4303 §3.4.3).
-    pub(crate) fn check_replay<B: Buffer>(
-        &mut self,
-        packets: Batch<Opening<B>>,
-        groups: &InboundGroups<A::Key>,
-    ) -> Batch<Opening<B>> {
-        let mut fresh = Batch::new();
-        for opening in packets {
-            let Some(sa) = sa_of(groups, &opening) else {
+    pub(crate) fn check_replay<B: Buffer>(&mut self, packets: &mut Batch<Opening<B>>, groups: &InboundGroups<A::Key>) {
+        packets.retain(|opening| {
+            let Some(sa) = sa_of(groups, opening) else {
                 self.counters.drop(DropReason::UnknownSpi);
-                continue;
+                return false;
             };
             match sa.hot.window.check(sa.hot.slot.replay_top(), opening.sequence) {
-                Ok(()) => fresh.push(opening),
-                Err(replayed) => self.refuse(sa, of_replay(replayed)),
+                Ok(()) => true,
+                Err(replayed) => {
+                    self.refuse(sa, of_replay(replayed));
+                    false
+                }
             }
-        }
-        fresh
+        });
     }
 
     /// One cipher burst for all packets, whatever their SA.
@@ -114,36 +111,33 @@ impl<A: Aead> Worker<A> {
     }
 
     /// Only what is authentic moves the window (RFC 4303 §3.4.3), and the window moves before anything is sent on.
-    pub(crate) fn commit_replay<B: Buffer>(
-        &mut self,
-        packets: Batch<Opening<B>>,
-        groups: &InboundGroups<A::Key>,
-    ) -> Batch<Opening<B>> {
+    pub(crate) fn commit_replay<B: Buffer>(&mut self, packets: &mut Batch<Opening<B>>, groups: &InboundGroups<A::Key>) {
         let mut tops: ArrayVec<u64, BURST> = groups.iter().map(|_| 0).collect();
-        let mut accepted = Batch::new();
-        for opening in packets {
-            let (Some(sa), Some(top)) = (sa_of(groups, &opening), tops.get_mut(opening.group)) else {
+        packets.retain(|opening| {
+            let (Some(sa), Some(top)) = (sa_of(groups, opening), tops.get_mut(opening.group)) else {
                 self.counters.drop(DropReason::UnknownSpi);
-                continue;
+                return false;
             };
             if !opening.authentic {
                 self.refuse(sa, DropReason::IcvFailed);
-                continue;
+                return false;
             }
             match sa.hot.window.commit(sa.hot.slot.replay_top(), opening.sequence) {
                 Ok(()) => {
                     *top = opening.sequence.max(*top);
-                    accepted.push(opening);
+                    true
                 }
-                Err(replayed) => self.refuse(sa, of_replay(replayed)),
+                Err(replayed) => {
+                    self.refuse(sa, of_replay(replayed));
+                    false
+                }
             }
-        }
+        });
         for (group, top) in groups.iter().zip(tops) {
             if let Some(sa) = group.sa.as_ref().filter(|_| top > 0) {
                 sa.hot.slot.advance_top(top);
             }
         }
-        accepted
     }
 
     /// Padding, inner header, selectors, congestion mark; then the packet is as if it had come in clear, but trusted.

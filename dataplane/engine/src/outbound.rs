@@ -90,44 +90,34 @@ impl<A: Aead> Worker<A> {
     }
 
     /// Sequence numbers: one atomic operation for each SA of the burst.
-    pub(crate) fn reserve<B: Buffer>(
-        &mut self,
-        packets: Batch<Sealing<B>>,
-        groups: &mut OutboundGroups<A::Key>,
-    ) -> Batch<Sealing<B>> {
+    pub(crate) fn reserve<B: Buffer>(&mut self, packets: &mut Batch<Sealing<B>>, groups: &mut OutboundGroups<A::Key>) {
         for group in groups.iter_mut() {
             if let Some(first) = group.hot().and_then(|hot| hot.slot.reserve(group.wanting)) {
                 (group.next, group.left) = (first, group.wanting);
             }
         }
-        let mut numbered = Batch::new();
-        for mut sealing in packets {
-            match groups.get_mut(sealing.group).and_then(OutboundGroup::take_number) {
-                Some(sequence) => {
-                    sealing.sequence = sequence;
-                    numbered.push(sealing);
-                }
-                None => self.counters.drop(DropReason::SequenceExhausted),
+        packets.retain(|sealing| match groups.get_mut(sealing.group).and_then(OutboundGroup::take_number) {
+            Some(sequence) => {
+                sealing.sequence = sequence;
+                true
             }
-        }
-        numbered
+            None => {
+                self.counters.drop(DropReason::SequenceExhausted);
+                false
+            }
+        });
     }
 
     /// Trailer, ESP header, IV and outer header around each packet.
-    pub(crate) fn encapsulate<B: Buffer>(
-        &mut self,
-        packets: Batch<Sealing<B>>,
-        groups: &OutboundGroups<A::Key>,
-    ) -> Batch<Sealing<B>> {
-        let mut wrapped = Batch::new();
-        for mut sealing in packets {
+    pub(crate) fn encapsulate<B: Buffer>(&mut self, packets: &mut Batch<Sealing<B>>, groups: &OutboundGroups<A::Key>) {
+        packets.retain(|sealing| {
             let hot = groups.get(sealing.group).and_then(OutboundGroup::hot);
-            match hot.and_then(|hot| wrap(&mut sealing.packet, hot, sealing.sequence, &sealing.head)) {
-                Some(()) => wrapped.push(sealing),
-                None => self.counters.drop(DropReason::NoHeadroom),
+            let wrapped = hot.and_then(|hot| wrap(&mut sealing.packet, hot, sealing.sequence, &sealing.head));
+            if wrapped.is_none() {
+                self.counters.drop(DropReason::NoHeadroom);
             }
-        }
-        wrapped
+            wrapped.is_some()
+        });
     }
 
     /// One cipher burst for all packets, whatever their SA.

@@ -51,10 +51,10 @@ impl<A: Aead> Worker<A> {
         let view = self.shared.view(now);
         let (esp, mut transit) = self.classify(&view, port, burst, io);
         if !esp.is_empty() {
-            let (esp, mut groups) = self.find_inbound(esp);
-            let mut esp = self.check_replay(esp, &groups);
+            let (mut esp, mut groups) = self.find_inbound(esp);
+            self.check_replay(&mut esp, &groups);
             self.open(&mut esp, &groups);
-            let esp = self.commit_replay(esp, &groups);
+            self.commit_replay(&mut esp, &groups);
             self.accept(&view, esp, &mut groups, &mut transit, io);
         }
         self.send(&view, transit, io);
@@ -65,9 +65,9 @@ impl<A: Aead> Worker<A> {
         let mut leaving: Batch<Leaving<B>> = Batch::new();
         let (protect, clear) = self.judge(view, transit);
         if !protect.is_empty() {
-            let (esp, mut groups) = self.find_outbound(view, protect, io);
-            let esp = self.reserve(esp, &mut groups);
-            let mut esp = self.encapsulate(esp, &groups);
+            let (mut esp, mut groups) = self.find_outbound(view, protect, io);
+            self.reserve(&mut esp, &mut groups);
+            self.encapsulate(&mut esp, &groups);
             self.seal(&mut esp, &groups);
             self.sealed(view.now, esp, &groups, &mut leaving);
         }
