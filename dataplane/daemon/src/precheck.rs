@@ -4,7 +4,8 @@ use crate::error::Error;
 use crate::ports::argument;
 use culvert_config::{Config, Device, Interface};
 use culvert_link::{PORTS, WORKERS};
-use nix::net::if_::if_nametoindex;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::net::if_::{InterfaceFlags, if_nametoindex};
 use std::fs;
 use std::path::Path;
 
@@ -57,6 +58,42 @@ fn device(interface: &Interface, pci: &Path) -> Result<(), Error> {
             }
         }
     }
+}
+
+/// What is odd about the Linux interfaces in use, and how to mend it.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let Ok(known) = getifaddrs() else { return Vec::new() };
+    let known: Vec<InterfaceAddress> = known.collect();
+    config.interfaces.iter().flat_map(|interface| oddities(interface, &known)).collect()
+}
+
+fn oddities(interface: &Interface, known: &[InterfaceAddress]) -> Vec<String> {
+    let text = interface.device.to_string();
+    let Some(linux) = argument(&text, "iface").filter(|_| text.starts_with("net_af_packet")) else {
+        return Vec::new();
+    };
+    let entries: Vec<_> = known.iter().filter(|entry| entry.interface_name == linux).collect();
+    let mut found = Vec::new();
+    if entries.iter().any(|entry| !entry.flags.contains(InterfaceFlags::IFF_UP)) {
+        found.push(format!(
+            "interface \"{}\": the Linux interface {linux} is down; mend it by: ip link set {linux} up",
+            interface.name
+        ));
+    }
+    let is_ip = |entry: &InterfaceAddress| {
+        entry
+            .address
+            .as_ref()
+            .is_some_and(|address| address.as_sockaddr_in().is_some() || address.as_sockaddr_in6().is_some())
+    };
+    if entries.iter().any(|entry| is_ip(entry)) {
+        found.push(format!(
+            "interface \"{}\": the kernel has addresses on {linux} and will answer there too; mend it by: ip address \
+             flush dev {linux}; sysctl net.ipv6.conf.{linux}.disable_ipv6=1",
+            interface.name
+        ));
+    }
+    found
 }
 
 /// Drivers that hand the card to a process, and those whose cards DPDK shares with the kernel.
@@ -117,6 +154,15 @@ mod tests {
         assert!(text.contains("kernel's driver e1000e") && text.ends_with("--bind=vfio-pci 0000:02:00.0"), "{text}");
         assert!(refused("0000:03:00.0", dir.path()).contains("has no driver"));
         assert!(refused("0000:04:00.0", dir.path()).contains("there is no PCI device 0000:04:00.0"));
+    }
+
+    #[test]
+    fn an_interface_that_the_kernel_uses_is_odd() {
+        let known: Vec<_> = getifaddrs().expect("readable").collect();
+        let odd = oddities(&interface("net_af_packet,iface=lo"), &known);
+        assert!(odd.iter().any(|text| text.contains("ip address flush dev lo")), "{odd:?}");
+        assert!(oddities(&interface("net_null,iface=lo"), &known).is_empty());
+        assert!(oddities(&interface("net_af_packet,iface=nosuchif"), &known).is_empty());
     }
 
     #[test]

@@ -39,6 +39,9 @@ struct Parts<'a> {
 pub fn run(config: &Config, link_path: &Path, stop: &Arc<AtomicBool>) -> Result<(), Error> {
     let cores: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
     precheck::check(config, &cores)?;
+    for warning in precheck::warnings(config) {
+        tracing::warn!("{warning}");
+    }
     let memory = memory::choose(config);
     let pool_config = memory::pool(config, memory)?;
     let region = Region::create_or_attach(link_path, Layout { slots: config.dataplane.sa_slots, ..Layout::default() })?;

@@ -163,6 +163,22 @@ fn what_cannot_start_says_which_entry_and_what_to_do() {
 }
 
 #[test]
+fn a_line_that_is_down_is_warned_of() {
+    let Some(net) = net() else { return };
+    net.gateway.ip(&["link", "set", "p1", "down"]).expect("down");
+    let mut process = net.start(GOOD);
+    wait_ready(&process);
+    let log = process.log();
+    assert!(log.contains("mend it by: ip link set p1 up") && !log.contains("p0 up"), "{log}");
+    assert!(!log.contains("ip address flush"), "{log}");
+    // Frames for a line that is down hold nobody up.
+    let mut control = Control::attach(&net.region());
+    control.allow_everything();
+    assert!(!reaches(&net.a, "10.2.0.10") && reaches(&net.a, "10.1.0.1"), "{}", process.log());
+    assert_eq!(process.stop().expect("it ends").code(), Some(0));
+}
+
+#[test]
 fn too_few_huge_pages_mean_plain_memory_and_a_warning() {
     let Some(net) = net() else { return };
     let free = fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or_default();
