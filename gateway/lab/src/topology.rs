@@ -117,6 +117,7 @@ impl Side {
         for (interface, addresses) in [("lan", &self.lan), ("wan", &self.wan)] {
             self.gateway.sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "0")?;
             self.gateway.add_addresses(interface, addresses)?;
+            self.gateway.plain_frames(interface)?;
         }
         self.gateway.sysctl("net/ipv4/ip_forward", "1")?;
         self.gateway.sysctl("net/ipv6/conf/all/forwarding", "1")?;

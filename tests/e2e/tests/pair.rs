@@ -143,7 +143,7 @@ fn iperf3_passes_and_both_sides_count() {
         |_| {},
         |s| {
             s.connect()?;
-            let mut server = s.net.b.host.spawn("iperf3", &["iperf3", "-s", "-1"])?;
+            let mut server = s.net.b.host.spawn("iperf3", &["iperf3", "-s", "-1", "--forceflush"])?;
             culvert_lab::wait_for("iperf3", Duration::from_secs(5), || {
                 server.log().contains("listening").then_some(())
             })?;
