@@ -231,7 +231,8 @@ impl Established {
             let expire = c.expire_at.filter(|_| live && c.state != ChildState::Deleting);
             [rekey, expire].into_iter().flatten()
         });
-        let own = [self.rekey_at.filter(|_| live), self.expire_at, self.settle_at].into_iter().flatten();
+        let own =
+            [self.rekey_at.filter(|_| live), self.expire_at, self.settle_at.filter(|_| live)].into_iter().flatten();
         tasks.chain(children).chain(own).chain(self.channel.next_timeout()).min()
     }
 }

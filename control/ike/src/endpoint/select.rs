@@ -155,15 +155,12 @@ impl Endpoint {
         children.into_iter().for_each(|child| self.reselect(child));
     }
 
-    /// Two IKE SAs with one peer: the initiator of the loser closes it.
+    /// Two IKE SAs with one peer: the initiator of the loser closes it. Looked at until it is done: a rekey in between
+    /// may change who that is.
     pub(super) fn settle_duplicates(&mut self, now: Instant) {
-        let due = |sa: &&IkeSa| sa.established().is_some_and(|e| e.settle_at.is_some_and(|at| at <= now));
+        let due = |sa: &&IkeSa| sa.usable().is_some_and(|e| e.settle_at.is_some_and(|at| at <= now));
         let ids: Vec<_> = self.sas.values().filter(due).map(|sa| sa.id).collect();
         for id in ids {
-            if let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
-                e.settle_at = None;
-                e.settle_children(now);
-            }
             let Some(sa) = self.sas.get(&id) else { continue };
             let Some(peer) = sa.usable().map(|e| &e.remote_id) else { continue };
             let same = |o: &&IkeSa| o.id != id && o.conn == sa.conn && o.usable().is_some_and(|e| e.remote_id == *peer);
@@ -171,6 +168,12 @@ impl Endpoint {
             let mut losers: Vec<_> = others.iter().filter(|o| self.loses(o, sa)).map(|o| (o.id, o.initiator)).collect();
             if others.iter().any(|o| self.loses(sa, o)) {
                 losers.push((id, sa.initiator));
+            }
+            let delay = self.core.config.settings.duplicate_delay;
+            let again = (!others.is_empty()).then(|| now + delay + self.core.jitter(delay));
+            if let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
+                let doubled = e.settle_children(now);
+                e.settle_at = again.or(doubled.then_some(now + delay));
             }
             for (loser, initiator) in losers {
                 if initiator && let Some(e) = self.sas.get_mut(&loser).and_then(IkeSa::established_mut) {
@@ -199,12 +202,16 @@ impl Endpoint {
 
 impl Established {
     /// Two pairs for one child, because both ends asked at once: the initiator of the loser deletes it.
-    fn settle_children(&mut self, now: Instant) {
+    ///
+    /// Are there two?
+    fn settle_children(&mut self, now: Instant) -> bool {
         let installed: Vec<_> = self.children.iter().filter(|c| c.state == ChildState::Installed).collect();
         let beaten = |a: &&&ChildSa| installed.iter().any(|b| b.id == a.id && a.lowest_nonce < b.lowest_nonce);
+        let doubled = installed.iter().any(|c| beaten(&c));
         let losers: Vec<_> = installed.iter().filter(beaten).filter(|c| c.initiated).map(|c| c.spi_in()).collect();
         for spi_in in losers {
             self.close_child(now, spi_in, DownReason::Duplicate);
         }
+        doubled
     }
 }
