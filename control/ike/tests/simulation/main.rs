@@ -90,8 +90,9 @@ fn rekeys_lose_nothing() {
 fn anything_converges() {
     each(1400, |seed| {
         let mut options = Options::rough(seed);
-        options.start = if seed % 3 == 0 { [StartAction::Start; 2] } else { [StartAction::Start, StartAction::None] };
-        options.down = if seed % 2 == 0 { DownAction::Restart } else { DownAction::Trap };
+        options.start =
+            if seed.is_multiple_of(3) { [StartAction::Start; 2] } else { [StartAction::Start, StartAction::None] };
+        options.down = if seed.is_multiple_of(2) { DownAction::Restart } else { DownAction::Trap };
         let mut world = World::new(seed, &options);
         world.start();
         for _ in 0..8 {

@@ -50,8 +50,8 @@ impl Options {
             loss: seed % 31,
             duplicate: seed % 17,
             delay_ms: (1, 1 + (seed * 37) % 400),
-            pfs: seed % 2 == 0,
-            encap: seed % 5 == 0,
+            pfs: seed.is_multiple_of(2),
+            encap: seed.is_multiple_of(5),
             children: 1 + (seed % 2) as u32,
             ..Self::calm()
         }
