@@ -40,7 +40,6 @@ mod culvert_begins {
         modp2048: "aes128gcm16-prfsha256-modp2048", "aes128gcm16";
         modp3072: "aes128gcm16-prfsha256-modp3072", "aes128gcm16";
         modp4096: "aes128gcm16-prfsha256-modp4096", "aes128gcm16";
-        esn_is_given_up: "aes256gcm16-prfsha384-x25519", "aes256gcm16-esn-noesn";
         pfs_x25519: "aes256gcm16-prfsha384-x25519", "aes256gcm16-x25519";
     }
 }
@@ -58,6 +57,5 @@ mod strongswan_begins {
         modp2048: "aes128gcm16-prfsha256-modp2048", "aes128gcm16";
         modp3072: "aes128gcm16-prfsha256-modp3072", "aes128gcm16";
         modp4096: "aes128gcm16-prfsha256-modp4096", "aes128gcm16";
-        esn_is_given_up: "aes256gcm16-prfsha384-x25519", "aes256gcm16-esn-noesn";
     }
 }
