@@ -57,7 +57,7 @@ for _ in range(60):
     send(ipv4(50, noise(40), length=random.choice([0, 19, 61, 65535])))
     send(ipv4(50, noise(random.randrange(0, 36))))
     send(ipv4(50, struct.pack(">II", random.randrange(256, 1 << 32), 1) + noise(random.randrange(32, 1300))))
-    send(ipv4(50, noise(100), fragment=random.choice([0x2000, 0x0005, 0x2010])))
+    send(ipv4(50, noise(96), fragment=random.choice([0x2000, 0x0005, 0x2010])))
     send(ipv4(17, udp(500, noise(random.randrange(0, 600)))))
     send(ipv4(17, udp(500, ike + struct.pack(">I", random.choice([0, 27, 28, 29, 65536, 0xFFFFFFFF])) + noise(100))))
     body = noise(random.randrange(0, 300))

@@ -44,7 +44,6 @@ fn garbage_is_dropped_by_name_and_harms_nobody() {
                 "ipv4_header",
                 "ipv4_checksum",
                 "unknown_spi",
-                "fragment_outer",
                 "inbound_clear",
                 "ike_malformed",
                 "bad_arp",
