@@ -284,6 +284,13 @@ impl IkeSa {
             }
             self.children_timeout(now);
         }
+        if let Some(e) = self.established_mut()
+            && e.confirm_at.is_some_and(|at| at <= now)
+        {
+            e.confirm_at = None;
+            let all: Vec<Spi> = e.children.iter().map(|c| c.spi_in()).collect();
+            all.into_iter().for_each(|spi| self.confirm(core, spi));
+        }
         self.run_tasks(now, core);
     }
 

@@ -73,6 +73,8 @@ pub(crate) struct Established {
     pub phase: Phase,
     /// When two SAs for the same peer are to be settled.
     pub settle_at: Option<Instant>,
+    /// From then on the children count as confirmed: the peer that has lost its old pairs is silent.
+    pub confirm_at: Option<Instant>,
 }
 
 /// Something to do when the window is free.
@@ -231,8 +233,8 @@ impl Established {
             let expire = c.expire_at.filter(|_| live && c.state != ChildState::Deleting);
             [rekey, expire].into_iter().flatten()
         });
-        let own =
-            [self.rekey_at.filter(|_| live), self.expire_at, self.settle_at.filter(|_| live)].into_iter().flatten();
+        let while_live = [self.rekey_at, self.settle_at, self.confirm_at].into_iter().flatten().filter(|_| live);
+        let own = while_live.chain(self.expire_at);
         tasks.chain(children).chain(own).chain(self.channel.next_timeout()).min()
     }
 }

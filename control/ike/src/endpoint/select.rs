@@ -11,6 +11,10 @@ use crate::{
 use culvert_model::{ChildId, SlotIndex};
 use std::time::Instant;
 
+/// After INITIAL_CONTACT the peer has this long to show that it has the new pair, before the old one, which it may have
+/// lost, is given up.
+const CONFIRM: core::time::Duration = core::time::Duration::from_secs(1);
+
 /// What the choice looks at.
 struct Candidate {
     sa: SaId,
@@ -47,14 +51,14 @@ impl Endpoint {
         let mut all = Vec::new();
         for sa in self.sas.values() {
             let Some(e) = sa.established() else { continue };
-            if matches!(e.phase, Phase::Deleting(_) | Phase::Closed(_)) {
-                continue;
-            }
+            // A pair that is about to go carries on until its successor is known to work.
+            let going = matches!(e.phase, Phase::Deleting(_) | Phase::Closed(_));
+            let in_use = |c: &ChildSa| self.core.current.get(&child) == Some(&c.outbound.slot);
             let pairs = e.children.iter().filter(|c| c.id == child && c.state != ChildState::Deleting);
-            all.extend(pairs.map(|c| Candidate {
+            all.extend(pairs.filter(|c| !going || in_use(c)).map(|c| Candidate {
                 sa: sa.id,
                 slot: c.outbound.slot,
-                state: c.state,
+                state: if going { ChildState::Deleting } else { c.state },
                 confirmed: c.confirmed,
                 seq: c.seq,
             }));
@@ -127,7 +131,7 @@ impl Endpoint {
         let Some(e) = new.established() else { return };
         let (conn, peer) = (new.conn, e.remote_id.clone());
         let delay = self.core.config.settings.duplicate_delay;
-        let mut doubled = false;
+        let (mut doubled, mut replaced) = (false, false);
         for other in self.sas.values_mut().filter(|sa| sa.id != id && sa.conn == conn) {
             let Some(old) = other.established_mut().filter(|o| o.phase == Phase::Live && o.remote_id == peer) else {
                 continue;
@@ -135,12 +139,16 @@ impl Endpoint {
             if initial_contact {
                 // RFC 7296 §2.4. The Delete is for a peer that was not the only one to begin.
                 old.close(now, DownReason::PeerRestarted);
+                replaced = true;
             } else {
                 doubled = true;
             }
         }
         if doubled && let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
             e.settle_at = Some(now + delay + self.core.jitter(delay));
+        }
+        if replaced && let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
+            e.confirm_at = Some(now + CONFIRM);
         }
         if let Some(attempts) = conn.and_then(|c| self.attempts.get_mut(&c)) {
             attempts.succeeded();

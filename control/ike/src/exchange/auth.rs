@@ -336,6 +336,7 @@ impl Established {
             last_inbound: now,
             phase: Phase::Live,
             settle_at: None,
+            confirm_at: None,
         }
     }
 }

@@ -252,11 +252,17 @@ impl IkeSa {
             NotifyType::Unknown(0)
         };
         match x.rekeys {
+            // The peer's own rekey of the pair came about: it will delete the old one.
+            Some(old_spi) if x.collision.is_some() => {
+                if let Some(old) = e.child_mut(old_spi)
+                    && old.state == ChildState::Rekeying
+                {
+                    old.state = ChildState::Rekeyed;
+                }
+            }
             Some(old_spi) if kind == NotifyType::ChildSaNotFound => {
                 // The peer does not have it; neither do we from now on (§2.25).
-                if x.collision.is_none()
-                    && let Some(old) = e.take_child(old_spi)
-                {
+                if let Some(old) = e.take_child(old_spi) {
                     core.deferred.push_back(Deferred::Retire {
                         child: Box::new(old),
                         conn,
