@@ -50,7 +50,7 @@ fn establish_rekey_delete() {
 /// Rekeys of every kind, at once or not, lose no packet.
 #[test]
 fn rekeys_lose_nothing() {
-    each(600, |seed| {
+    each(1500, |seed| {
         let mut world = World::new(seed, &Options::rough(seed));
         world.initiate(0);
         world.run_until_up();
@@ -88,7 +88,7 @@ fn rekeys_lose_nothing() {
 /// Anything may happen; in the end there is one pair per child on both sides, and after a shutdown nothing at all.
 #[test]
 fn anything_converges() {
-    each(1400, |seed| {
+    each(2000, |seed| {
         let mut options = Options::rough(seed);
         options.start =
             if seed.is_multiple_of(3) { [StartAction::Start; 2] } else { [StartAction::Start, StartAction::None] };
@@ -128,7 +128,7 @@ fn anything_converges() {
 /// Both ends begin at the same moment.
 #[test]
 fn simultaneous_start_settles() {
-    each(200, |seed| {
+    each(500, |seed| {
         let mut options = Options::rough(seed);
         options.start = [StartAction::Start; 2];
         let mut world = World::new(seed, &options);

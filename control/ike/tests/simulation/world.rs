@@ -123,7 +123,13 @@ enum Thing {
     Datagram { to: usize, datagram: Datagram },
     Event { to: usize, generation: u64, event: Event },
     Packet { to: usize, spi: Spi, key: Vec<u8>, sent: Instant },
+    Command { to: usize, generation: u64, token: u64, command: Command },
     Traffic,
+}
+
+enum Command {
+    Install(SaSpec),
+    Remove(SlotIndex, Spi, Direction),
 }
 
 type Queue = BinaryHeap<Reverse<(Instant, u64)>>;
@@ -370,6 +376,11 @@ impl World {
                     self.event(to, event);
                 }
             }
+            Thing::Command { to, generation, token, command } => {
+                if self.nodes[to].generation == generation {
+                    self.obey(to, token, command);
+                }
+            }
             Thing::Packet { to, spi, key, sent } => self.arrive(to, spi, &key, sent),
             Thing::Traffic => {
                 (0..2).for_each(|i| self.traffic(i));
@@ -430,18 +441,11 @@ impl World {
             match output {
                 Output::Transmit(datagram) => self.send(1 - i, &datagram),
                 Output::Install { token, spec } => {
-                    self.install(i, spec);
-                    self.later(i, Event::Done { token, result: Ok(()) });
+                    self.check_key(i, &spec);
+                    self.command(i, token, Command::Install(spec));
                 }
                 Output::Remove { token, slot, spi, direction } => {
-                    let removed = self.nodes[i].sas.remove(&slot);
-                    self.note(format!("{i}: remove {direction:?} {spi}"));
-                    assert!(
-                        removed.is_some_and(|s| s.spi == spi && s.direction == direction),
-                        "removes what is not there"
-                    );
-                    self.nodes[i].current.retain(|_, s| *s != slot);
-                    self.later(i, Event::Done { token, result: Ok(()) });
+                    self.command(i, token, Command::Remove(slot, spi, direction));
                 }
                 Output::Compute(job) => {
                     let provider: &dyn Provider = &*self.nodes[i].provider;
@@ -457,19 +461,42 @@ impl World {
         }
     }
 
-    fn install(&mut self, i: usize, spec: SaSpec) {
-        self.note(format!("{i}: install {:?} {}", spec.direction, spec.spi));
+    fn check_key(&mut self, i: usize, spec: &SaSpec) {
         let key = (spec.direction == Direction::Inbound, spec.key.expose().to_vec());
         let before = self.nodes[i].keys.insert(key, spec.slot);
         // The outbound SA of a child may be selected again; that is the same SA in the same slot.
-        let again = before == Some(spec.slot) && self.nodes[i].sas.get(&spec.slot) == Some(&spec);
+        let again = before == Some(spec.slot) && self.nodes[i].sas.get(&spec.slot) == Some(spec);
         if before.is_some() && !again {
             self.fail("a key was installed twice");
         }
-        if spec.direction == Direction::Outbound {
-            self.nodes[i].current.insert(spec.child, spec.slot);
+    }
+
+    /// The data plane obeys a little later, in order, and says so.
+    fn command(&mut self, to: usize, token: u64, command: Command) {
+        let generation = self.nodes[to].generation;
+        self.push(Duration::from_millis(1), Thing::Command { to, generation, token, command });
+    }
+
+    fn obey(&mut self, i: usize, token: u64, command: Command) {
+        match command {
+            Command::Install(spec) => {
+                self.note(format!("{i}: install {:?} {}", spec.direction, spec.spi));
+                if spec.direction == Direction::Outbound {
+                    self.nodes[i].current.insert(spec.child, spec.slot);
+                }
+                self.nodes[i].sas.insert(spec.slot, spec);
+            }
+            Command::Remove(slot, spi, direction) => {
+                let removed = self.nodes[i].sas.remove(&slot);
+                self.note(format!("{i}: remove {direction:?} {spi}"));
+                let there = removed.is_some_and(|s| s.spi == spi && s.direction == direction);
+                if !there {
+                    self.fail("removes what is not there");
+                }
+                self.nodes[i].current.retain(|_, s| *s != slot);
+            }
         }
-        self.nodes[i].sas.insert(spec.slot, spec);
+        self.event(i, Event::Done { token, result: Ok(()) });
     }
 
     // What must hold.
