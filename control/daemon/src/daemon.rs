@@ -72,10 +72,7 @@ impl Daemon {
         let spis = LinkSpis::new(plane.region().clone(), Arc::clone(&provider));
         let mut endpoint = Endpoint::new(ike_config, Arc::clone(&provider), Box::new(spis));
         endpoint.start(now());
-        let orphans = plane.orphans().len();
-        if orphans > 0 {
-            tracing::info!("{orphans} SAs of an earlier control process go on until their successors are up");
-        }
+        renew_orphans(&config, &plane, &mut endpoint);
         Ok(Self {
             config,
             plane,
@@ -282,6 +279,22 @@ impl MessageCounts {
             _ => "other",
         };
         *self.0.entry((direction, exchange)).or_default() += 1;
+    }
+}
+
+/// What an earlier control process had up goes on in the data plane, but nobody can rekey it or answer for it: whichever
+/// end lost its control process asks for successors, and with INITIAL_CONTACT the other forgets the old IKE SA.
+fn renew_orphans(config: &Config, plane: &Plane, endpoint: &mut Endpoint) {
+    let orphans = plane.orphans();
+    if orphans.is_empty() {
+        return;
+    }
+    tracing::info!("{} SAs of an earlier control process go on until their successors are up", orphans.len());
+    for (id, child) in config.children() {
+        let ChildRef::Ike(connection, _) = child else { continue };
+        if !connection.is_passive() && orphans.iter().any(|orphan| orphan.child == id) {
+            endpoint.handle_event(now(), Event::Initiate { child: id });
+        }
     }
 }
 
