@@ -27,7 +27,7 @@ fn connection(config: &Config, from: &Connection) -> Result<ike::Connection, Tra
         name: from.name.clone(),
         local_addrs: local_addresses(config, from)?,
         remote_addrs: from.remote_addrs.iter().copied().map(AddrRange::single).collect(),
-        local_port: from.local_port,
+        local_port: 500,
         remote_port: from.remote_port,
         proposals: from.proposals.clone(),
         local_id: from.local.id.clone(),

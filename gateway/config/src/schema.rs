@@ -85,9 +85,7 @@ section! {
         local_addrs: Vec<IpAddr> as Endpoints = "[\"%any\"]";
         /// Addresses of the peer. With "%any" the peer may come from anywhere, and only it can begin.
         remote_addrs: Vec<IpAddr> as Endpoints = "[\"%any\"]";
-        /// Own UDP port. 500 moves to 4500 where there is a NAT on the way.
-        local_port: u16 as Int<u16, 1, 65_535> = "500";
-        /// UDP port of the peer.
+        /// UDP port of the peer. 500 moves to 4500 where there is a NAT on the way.
         remote_port: u16 as Int<u16, 1, 65_535> = "500";
         /// What to propose for the IKE SA, in order of preference.
         proposals: Vec<IkeProposal> as Some1<IkeWords> = "[\"aes256gcm16-aes128gcm16-prfsha384-prfsha256-x25519-ecp384-ecp256-modp3072\", \"aes256-aes128-sha384-sha256-x25519-ecp384-ecp256-modp3072\"]";
@@ -113,6 +111,7 @@ section! {
     }
     => not_yet {
         "version" => "leave it out; IKEv2 is the only version here",
+        "local_port" => "leave it out; the box speaks IKE on ports 500 and 4500",
         "mobike" => "leave it out",
         "fragmentation" => "leave it out",
         "reauth_time" => "use rekey_time",

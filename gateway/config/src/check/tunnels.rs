@@ -164,7 +164,7 @@ fn peers(root: &Root, sink: &mut Sink) {
             && a.local.id == b.local.id
             && a.local_addrs == b.local_addrs
             && a.remote_addrs == b.remote_addrs
-            && (a.local_port, a.remote_port) == (b.local_port, b.remote_port)
+            && a.remote_port == b.remote_port
     };
     for (i, connection) in root.connection.iter().enumerate() {
         if let Some(other) = root.connection.iter().take(i).find(|other| same(other, connection)) {
