@@ -232,6 +232,10 @@ impl Daemon {
         if spec.direction == Direction::Outbound && self.plane.orphans().iter().any(|o| o.child == spec.child) {
             self.retire_at.entry(spec.child).or_insert_with(|| now() + ORPHAN_LINGER);
         }
+        // IKE names an SA again to make it its child's once more; its numbers go on.
+        if self.plane.holds(&spec) {
+            return self.plane.adopt(spec, Some(token));
+        }
         let limit = if spec.esn { u64::MAX } else { u64::from(u32::MAX) };
         if !self.plane.install(spec, Numbers { limit, ..Numbers::default() }, unix_seconds(), Some(token)) {
             self.endpoint.handle_event(now(), Event::Done { token, result: Err(InstallFailed) });

@@ -29,10 +29,23 @@ pub enum Notice {
 
 /// Why an answer is awaited.
 enum Sent {
-    Install { slot: SlotIndex },
-    Remove { slot: SlotIndex, spi: Spi, direction: Direction, waiter: Option<u64> },
-    Retire { child: ChildId },
-    Plain { what: &'static str },
+    /// Whoever asked for the SA; several where it was named again before the answer.
+    Install {
+        slot: SlotIndex,
+        waiters: Vec<u64>,
+    },
+    Remove {
+        slot: SlotIndex,
+        spi: Spi,
+        direction: Direction,
+        waiter: Option<u64>,
+    },
+    Retire {
+        child: ChildId,
+    },
+    Plain {
+        what: &'static str,
+    },
 }
 
 /// Where the numbers of a fresh slot stand: 0 and the largest for a fresh key.
@@ -44,11 +57,6 @@ pub struct Numbers {
     pub replay_top: u64,
     /// Highest that may be sent.
     pub limit: u64,
-}
-
-struct Held {
-    spec: SaSpec,
-    waiter: Option<u64>,
 }
 
 /// An SA of an earlier control process that the data plane still runs.
@@ -85,7 +93,7 @@ pub struct Plane {
     backlog: VecDeque<Zeroizing<Vec<u8>>>,
     sent: HashMap<u64, Sent>,
     next_token: u64,
-    sas: BTreeMap<SlotIndex, Held>,
+    sas: BTreeMap<SlotIndex, SaSpec>,
     policies: Vec<Policy>,
     orphans: Vec<Orphan>,
     generation: u64,
@@ -182,11 +190,16 @@ impl Plane {
 
     /// SAs that are, or are about to be, in the data plane.
     pub fn sas(&self) -> impl Iterator<Item = &SaSpec> {
-        self.sas.values().map(|held| &held.spec)
+        self.sas.values()
     }
 
     pub fn slot(&self, index: SlotIndex) -> Option<SlotRef> {
         self.region.slot(index)
+    }
+
+    /// Is this SA in the data plane already, or on its way there?
+    pub fn holds(&self, spec: &SaSpec) -> bool {
+        self.sas.get(&spec.slot).is_some_and(|held| held.spi == spec.spi && held.direction == spec.direction)
     }
 
     /// Sets the slot up and sends the SA.
@@ -211,10 +224,14 @@ impl Plane {
     /// Sends an SA whose slot is set up already and goes on counting where it is.
     pub fn adopt(&mut self, spec: SaSpec, waiter: Option<u64>) {
         self.orphans.retain(|orphan| orphan.slot != spec.slot);
+        self.sas.insert(spec.slot, spec.clone());
+        self.send_install(spec, waiter.into_iter().collect());
+    }
+
+    fn send_install(&mut self, spec: SaSpec, waiters: Vec<u64>) {
         let slot = spec.slot;
-        let token = self.send(&Command::Install(spec.clone()));
-        self.sent.insert(token, Sent::Install { slot });
-        self.sas.insert(slot, Held { spec, waiter });
+        let token = self.send(&Command::Install(spec));
+        self.sent.insert(token, Sent::Install { slot, waiters });
     }
 
     /// Takes the SA out; its slot is free once the data plane has said so.
@@ -243,7 +260,7 @@ impl Plane {
 
     /// Removes what earlier control processes left of a child.
     pub fn retire_orphans(&mut self, child: ChildId) {
-        let keep = self.sas.values().filter(|held| held.spec.child == child).map(|held| held.spec.slot).collect();
+        let keep = self.sas.values().filter(|spec| spec.child == child).map(|spec| spec.slot).collect();
         let token = self.send(&Command::RetireOrphans { child, keep });
         self.sent.insert(token, Sent::Retire { child });
     }
@@ -323,7 +340,7 @@ impl Plane {
         // Unknown tokens answer an earlier control process, or the same command told to two data planes.
         let Some(sent) = self.sent.remove(&token) else { return };
         match sent {
-            Sent::Install { slot } => self.settle_install(slot, result),
+            Sent::Install { slot, waiters } => self.settle_install(slot, waiters, result),
             Sent::Remove { slot, waiter, .. } => {
                 // Done, or never known: it is gone either way.
                 self.free(slot);
@@ -334,22 +351,24 @@ impl Plane {
         }
     }
 
-    fn settle_install(&mut self, slot: SlotIndex, result: Result<(), Refusal>) {
-        let Some(held) = self.sas.get_mut(&slot) else { return };
-        let waiter = held.waiter.take();
-        match result {
-            Ok(()) => {
+    fn settle_install(&mut self, slot: SlotIndex, waiters: Vec<u64>, result: Result<(), Refusal>) {
+        // Where it was removed meanwhile, the removal's answer is on its way.
+        match (result, self.sas.get(&slot).map(|spec| (spec.spi, spec.direction))) {
+            (Ok(()), Some(_)) => {
                 if let Some(slot) = self.region.slot(slot) {
                     slot.set_state(SlotState::Installed);
                 }
             }
-            Err(_) => {
-                // The data plane may still run what stood in the slot before; only its word frees the slot.
-                let (spi, direction) = (held.spec.spi, held.spec.direction);
-                self.remove(slot, spi, direction, None);
-            }
+            // The data plane may still run what stood in the slot before; only its word frees the slot.
+            (Err(_), Some((spi, direction))) => self.remove(slot, spi, direction, None),
+            (_, None) => {}
         }
-        self.tell(waiter, result, "an SA");
+        if waiters.is_empty() {
+            self.tell(None, result, "an SA");
+        }
+        for waiter in waiters {
+            self.tell(Some(waiter), result, "an SA");
+        }
     }
 
     fn settle_retirement(&mut self, child: ChildId, result: Result<(), Refusal>) {
@@ -376,9 +395,12 @@ impl Plane {
         let unanswered: Vec<Sent> = self.sent.drain().map(|(_, sent)| sent).collect();
         self.backlog.clear();
         // The dead one may have left records in the ring that install what is gone: nothing is free before this one's word.
+        let mut waiting: HashMap<SlotIndex, Vec<u64>> = HashMap::new();
         for sent in unanswered {
-            if let Sent::Remove { slot, spi, direction, waiter } = sent {
-                self.remove(slot, spi, direction, waiter);
+            match sent {
+                Sent::Remove { slot, spi, direction, waiter } => self.remove(slot, spi, direction, waiter),
+                Sent::Install { slot, waiters } => waiting.entry(slot).or_default().extend(waiters),
+                Sent::Retire { .. } | Sent::Plain { .. } => {}
             }
         }
         let mut orphaned: Vec<ChildId> = self.orphans.iter().map(|orphan| orphan.child).collect();
@@ -388,11 +410,14 @@ impl Plane {
             self.retire_orphans(child);
         }
         self.state_policies();
-        let specs: Vec<SaSpec> = self.sas.values().map(|held| held.spec.clone()).collect();
+        let specs: Vec<SaSpec> = self.sas.values().cloned().collect();
         for spec in specs {
-            let slot = spec.slot;
-            let token = self.send(&Command::Install(spec));
-            self.sent.insert(token, Sent::Install { slot });
+            let waiters = waiting.remove(&spec.slot).unwrap_or_default();
+            self.send_install(spec, waiters);
+        }
+        // Asked for and removed before any answer: the removal settles it.
+        for waiter in waiting.into_values().flatten() {
+            self.tell(Some(waiter), Ok(()), "an SA");
         }
     }
 
@@ -518,6 +543,25 @@ mod tests {
         assert_eq!(settled(&mut plane), [(12, true)]);
         assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Free));
         assert!(plane.is_idle());
+    }
+
+    #[test]
+    fn an_sa_that_is_named_again_keeps_its_numbers() {
+        let region = region();
+        let mut stub = Stub::attach(&region);
+        let mut plane = Plane::attach(&region).expect("the role is free");
+        let sa = spec(&region, 1);
+        assert!(plane.install(sa.clone(), FRESH, 0, Some(1)));
+        stub.answer(Ok(()));
+        assert_eq!(settled(&mut plane), [(1, true)]);
+        let slot = region.slot(sa.slot).expect("it exists");
+        assert_eq!(slot.reserve(5), Some(1));
+        assert!(plane.holds(&sa) && !plane.install(sa.clone(), FRESH, 0, None), "a living counter is never reset");
+        plane.adopt(sa.clone(), Some(2));
+        plane.adopt(sa, Some(3));
+        stub.answer(Ok(()));
+        assert_eq!(settled(&mut plane), [(2, true), (3, true)]);
+        assert_eq!(slot.sequence(), 5);
     }
 
     #[test]

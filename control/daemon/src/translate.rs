@@ -15,7 +15,14 @@ pub enum TranslateError {
 pub fn ike_config(config: &Config, secrets: &Secrets) -> Result<ike::Config, TranslateError> {
     let secrets = secrets.psks().map(|(ids, psk)| ike::Secret { ids: ids.to_vec(), psk: psk.clone() });
     let connections: Result<Vec<_>, _> = config.connections.iter().map(|c| connection(config, c)).collect();
-    Ok(ike::Config { connections: connections?, secrets: secrets.collect(), settings: ike::Settings::default() })
+    let defaults = ike::Settings::default();
+    let retransmit = ike::Retransmit {
+        base: config.control.retransmit_timeout,
+        tries: config.control.retransmit_tries,
+        ..defaults.retransmit
+    };
+    let settings = ike::Settings { retransmit, ..defaults };
+    Ok(ike::Config { connections: connections?, secrets: secrets.collect(), settings })
 }
 
 fn connection(config: &Config, from: &Connection) -> Result<ike::Connection, TranslateError> {

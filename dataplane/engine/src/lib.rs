@@ -54,14 +54,13 @@ mod policy;
 mod reason;
 mod replay;
 mod retire;
-#[cfg(feature = "rustcrypto")]
 mod rustcrypto;
 mod sa;
 mod sad;
 mod shared;
 mod spd;
 pub mod testing;
-#[cfg(all(test, feature = "rustcrypto"))]
+#[cfg(test)]
 mod tests;
 mod topology;
 mod worker;
@@ -72,7 +71,6 @@ pub use counters::Counters;
 pub use fib::{Fib, NextHop, SortedFib};
 pub use housekeeping::Housekeeping;
 pub use io::{BURST, Io, Origin, PortId, Punt, Tick};
-#[cfg(feature = "rustcrypto")]
 pub use rustcrypto::RustCrypto;
 pub use shared::Shared;
 pub use topology::{Interface, Neighbour, Route, TopologyError};

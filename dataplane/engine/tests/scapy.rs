@@ -1,5 +1,4 @@
 //! The engine's ESP held against Scapy's, which shares no line with it: what one seals, the other opens.
-#![cfg(feature = "rustcrypto")]
 
 use arrayvec::ArrayVec;
 use culvert_engine::testing::VecBuffer;

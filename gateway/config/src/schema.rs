@@ -30,7 +30,7 @@ section! {
         secret: Vec<Secret> as Many<Secret> = "[]";
         /// The Prometheus endpoint. Without this table there is none.
         metrics: Option<Metrics> as Maybe<Sub<Metrics>>;
-        /// Where the processes of one gateway meet.
+        /// Where the processes of one gateway meet, and how patient IKE is.
         control: Control as Sub<Control> = "{}";
     }
     => not_yet {
@@ -284,12 +284,19 @@ section! {
         listen: SocketAddr as Listen = "\"127.0.0.1:9469\"";
     }
 
-    /// Where the processes of one gateway meet. Each gateway of a machine needs directories of its own.
+    /// Where the processes of one gateway meet (each gateway of a machine needs directories of its own), and how patient
+    /// IKE is. The words are those of strongswan.conf.
     Control {
         /// Directory of the sockets and the shared memory; must be on a tmpfs.
         run_dir: PathBuf as FilePath = "\"/run/culvert\"";
         /// Directory of what must outlive a restart.
         state_dir: PathBuf as FilePath = "\"/var/lib/culvert\"";
+        /// How long to wait for the answer to an IKE request before it is sent again; each further wait is 1.8 times as
+        /// long.
+        retransmit_timeout: Duration as Time = "\"4s\"";
+        /// How often to send an IKE request again before the peer counts as dead. With the defaults that is after 165
+        /// seconds.
+        retransmit_tries: u32 as Int<u32, 1, 20> = "5";
     }
 }
 

@@ -120,7 +120,7 @@ impl GatewayPlan {
     /// The configuration in Culvert's own language.
     pub fn culvert_toml(&self) -> String {
         let mut out = format!(
-            "[dataplane]\nworkers = {:?}\nmemory = {:?}\nmemory_size = \"128M\"\nidle = \"adaptive\"\n\n[metrics]\nlisten = {:?}\n",
+            "[dataplane]\nworkers = {:?}\nmemory = {:?}\nmemory_size = \"128M\"\nidle = \"adaptive\"\n\n[metrics]\nlisten = {:?}\n\n[control]\nretransmit_timeout = \"1s\"\nretransmit_tries = 4\n",
             self.workers,
             if self.hugepages { "hugepages" } else { "plain" },
             self.metrics
