@@ -9,7 +9,7 @@ build="libdpdk-dev libipsec-mb-dev pkg-config gcc libc6-dev clang libclang-dev"
 demo="iproute2 util-linux ethtool nftables iputils-ping tcpdump iperf3 curl"
 peers="charon-systemd strongswan-swanctl libstrongswan-standard-plugins libstrongswan-extra-plugins
   libcharon-extra-plugins"
-tools="prometheus python3"
+tools="prometheus python3 python3-scapy"
 
 case "${1:-}" in
 build) wanted="$build" ;;
