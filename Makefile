@@ -9,7 +9,7 @@ DURATION ?=
 # Seconds for each fuzz target.
 SECONDS ?= 60
 
-.PHONY: help build demo test test-docs lint fuzz deps clean-lab
+.PHONY: help build demo test test-docs lint fuzz bench deps clean-lab
 
 help:
 	@echo "make demo [DURATION=10]  two gateways and real traffic in network namespaces of this machine"
@@ -17,6 +17,7 @@ help:
 	@echo "make test                every test; as root the end-to-end tests too"
 	@echo "make lint                formatting, lints, dependency law, builds without the C libraries"
 	@echo "make fuzz [SECONDS=60]   every fuzz target for so long, after its committed inputs"
+	@echo "make bench               packet path in memory, beside the cipher alone"
 	@echo "make test-docs           check the generated documents; UPDATE_DOCS=1 make test-docs writes them anew"
 	@echo "make deps                install the Debian packages for all of it"
 	@echo "make clean-lab           remove what a killed demo or test left"
@@ -42,6 +43,10 @@ test-docs:
 fuzz:
 	@tests/deps.sh build
 	$(CARGO) run --release -p culvert-fuzz -- run all --seconds $(SECONDS)
+
+bench:
+	@tests/deps.sh build
+	$(CARGO) run --release -p culvert-bench -- --out $(TARGET)/bench/pipeline.json
 
 lint:
 	@tests/deps.sh build
