@@ -15,10 +15,11 @@ mod translate;
 
 use clap::Parser;
 use culvert_config::Config;
-use culvert_link::{Layout, Region};
+use culvert_link::{Layout, LinkError, Region};
 use culvert_process::{LogTarget, REFUSED};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The key-exchange process of a Culvert gateway; `culvert run` starts it.
 #[derive(Parser)]
@@ -97,7 +98,9 @@ fn run(args: &Args) -> Result<(), StartError> {
 
     let layout = Layout { slots: config.dataplane.sa_slots, ..Layout::default() };
     let region = Region::create_or_attach(&link, layout)?;
-    let plane = plane::Plane::attach(&region)?;
+    let patience = if args.parent.is_some() { culvert_process::TAKE_OVER } else { Duration::ZERO };
+    let in_use = |error: &LinkError| matches!(error, LinkError::InUse { .. });
+    let plane = culvert_process::patiently(patience, in_use, || plane::Plane::attach(&region))?;
     // Only the holder of the control role may take over its socket.
     let listeners = server::Listeners::bind(&socket, config.metrics.as_ref().map(|metrics| metrics.listen))?;
     let mut daemon = daemon::Daemon::new(config, &secrets, &state_dir, &link, plane)?;

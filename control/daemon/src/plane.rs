@@ -409,12 +409,13 @@ impl Plane {
         for child in orphaned {
             self.retire_orphans(child);
         }
-        self.state_policies();
         let specs: Vec<SaSpec> = self.sas.values().cloned().collect();
         for spec in specs {
             let waiters = waiting.remove(&spec.slot).unwrap_or_default();
             self.send_install(spec, waiters);
         }
+        // Last, because the first EndSync opens the ports: what they let in finds its SAs.
+        self.state_policies();
         // Asked for and removed before any answer: the removal settles it.
         for waiter in waiting.into_values().flatten() {
             self.tell(Some(waiter), Ok(()), "an SA");

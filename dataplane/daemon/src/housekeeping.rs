@@ -24,6 +24,8 @@ const PUNTED: usize = 256;
 const TICK_EVERY: Tick = 10_000_000;
 const COUNTERS_EVERY: Tick = 100_000_000;
 const SLEEP: Duration = Duration::from_micros(500);
+/// Longer than control takes to tell its peers that it ends.
+pub const CONTROL_GRACE: Tick = 4_000_000_000;
 
 /// A worker's thread, and its core.
 pub type Running = (u16, JoinHandle<()>);
@@ -36,6 +38,8 @@ pub struct Loop<A: Provider> {
     pub counters: Counters,
     pub ports: Vec<(Port, CounterBlock)>,
     pub clock: Clock,
+    /// How long to go on for control's sake when told to stop.
+    pub grace: Tick,
 }
 
 /// What the ports' counters are shown in.
@@ -50,7 +54,8 @@ impl<A: Provider> Loop<A> {
         let (mut record, mut unsent) = (Vec::new(), None);
         let (mut next_tick, mut next_counters) = (0, 0);
         let mut complaints = Complaints::default();
-        while !stop.load(Ordering::Relaxed) {
+        let mut told = None;
+        while !self.is_over(stop, &mut told) {
             let now = self.clock.now();
             let mut busy = self.commands(&mut record, &mut complaints);
             busy |= self.messages(now, &mut record, &mut complaints);
@@ -75,6 +80,16 @@ impl<A: Provider> Loop<A> {
             }
         }
         Ok(())
+    }
+
+    /// Told to stop, and control is gone or has had its time: one signal may have gone to both.
+    fn is_over(&self, stop: &AtomicBool, told: &mut Option<Tick>) -> bool {
+        if !stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        let now = self.clock.now();
+        let since = *told.get_or_insert(now);
+        now.saturating_sub(since) >= self.grace || !self.link.control_alive()
     }
 
     fn commands(&mut self, record: &mut Vec<u8>, complaints: &mut Complaints) -> bool {
@@ -126,12 +141,12 @@ impl<A: Provider> Loop<A> {
         taken > 0
     }
 
-    /// What the engine has for control. An event that finds the ring full waits in `unsent`, and those after it wait in
+    /// What the engine has for control. An event that finds the ring full (or its index scribbled on, which the reader mends) waits in `unsent`, and those after it wait in
     /// the engine; a message is dropped, for its peer will send it again.
     fn report(&mut self, record: &mut Vec<u8>, unsent: &mut Option<Vec<u8>>) {
         loop {
             if let Some(waiting) = unsent.take()
-                && matches!(self.link.events.push(&waiting), Err(PushError::Full))
+                && matches!(self.link.events.push(&waiting), Err(PushError::Full | PushError::PeerCorrupt { .. }))
             {
                 *unsent = Some(waiting);
                 break;

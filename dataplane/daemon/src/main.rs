@@ -61,5 +61,5 @@ fn run(args: &Args) -> Result<(), error::Error> {
         end_with_parent(parent)?;
     }
     let config = culvert_config::Config::from_file(&args.config)?;
-    start::run(&config, &args.link, &stop)
+    start::run(&config, &args.link, &stop, args.parent.is_some())
 }

@@ -15,13 +15,14 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core_affinity::CoreId;
 use culvert_config::{Config, Idle};
 use culvert_engine::{Housekeeping, RustCrypto, Shared, Worker};
-use culvert_link::{DataplaneEnd, Layout, Region};
+use culvert_link::{DataplaneEnd, Layout, LinkError, Region};
 use dpdk::{Eal, EalConfig, Pool};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 /// Everything but the cipher.
 struct Parts<'a> {
@@ -33,10 +34,11 @@ struct Parts<'a> {
     pool: Pool,
     ports: Ports,
     stop: &'a Arc<AtomicBool>,
+    supervised: bool,
 }
 
 /// Runs until `stop`, or until something dies.
-pub fn run(config: &Config, link_path: &Path, stop: &Arc<AtomicBool>) -> Result<(), Error> {
+pub fn run(config: &Config, link_path: &Path, stop: &Arc<AtomicBool>, supervised: bool) -> Result<(), Error> {
     let cores: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
     precheck::check(config, &cores)?;
     for warning in precheck::warnings(config) {
@@ -45,7 +47,8 @@ pub fn run(config: &Config, link_path: &Path, stop: &Arc<AtomicBool>) -> Result<
     let memory = memory::choose(config);
     let pool_config = memory::pool(config, memory)?;
     let region = Region::create_or_attach(link_path, Layout { slots: config.dataplane.sa_slots, ..Layout::default() })?;
-    let link = DataplaneEnd::attach(&region)?;
+    let patience = if supervised { culvert_process::TAKE_OVER } else { Duration::ZERO };
+    let link = culvert_process::patiently(patience, in_use, || DataplaneEnd::attach(&region))?;
     let spare = spare_cores(&cores, &config.dataplane.workers);
     stay_on(&spare);
     let eal = Eal::start(&EalConfig {
@@ -59,7 +62,7 @@ pub fn run(config: &Config, link_path: &Path, stop: &Arc<AtomicBool>) -> Result<
     let pool = Pool::create(&eal, &pool_config).map_err(|source| Error::Pool { source })?;
     let ports = ports::open(&eal, config, &pool)?;
     set_checksum_offload(ports.ports.iter().all(|port| port.info().tx_ipv4_checksum));
-    let parts = Parts { config, link_path, region, link, eal, pool, ports, stop };
+    let parts = Parts { config, link_path, region, link, eal, pool, ports, stop, supervised };
     #[cfg(feature = "ipsec-mb")]
     match MultiBuffer::probe() {
         Ok(instructions) => {
@@ -69,6 +72,10 @@ pub fn run(config: &Config, link_path: &Path, stop: &Arc<AtomicBool>) -> Result<
         Err(reason) => tracing::warn!("{reason}; AES-GCM is done in Rust, which is slower"),
     }
     parts.serve::<RustCrypto>()
+}
+
+fn in_use(error: &LinkError) -> bool {
+    matches!(error, LinkError::InUse { .. })
 }
 
 /// Where everything but the workers runs; anywhere, if the workers have all cores.
@@ -103,14 +110,18 @@ impl Parts<'_> {
             Exits::new(self.ports.exits_by_inbox(&inboxes), Arc::clone(&punts), self.pool.clone(), counters.clone());
         let shares = self.ports.deal(&inboxes);
         let mut loops = Vec::new();
+        // Workers go on until housekeeping has ended.
+        let ended = Arc::new(AtomicBool::new(false));
         for (index, (Share { rx, exits }, inbox)) in shares.into_iter().zip(inboxes).enumerate() {
             let engine = Worker::new(Arc::clone(&shared), index, A::for_thread()).ok_or_else(no_counters)?;
             let exits = Exits::new(exits, Arc::clone(&punts), self.pool.clone(), engine.counters().clone());
-            let (idle, stop, shared) = (self.config.dataplane.idle, Arc::clone(self.stop), Arc::clone(&shared));
+            let (idle, stop, shared) = (self.config.dataplane.idle, Arc::clone(&ended), Arc::clone(&shared));
             loops.push(worker::Loop { engine, shared, rx, exits, inbox, clock, idle, stop });
         }
         let ports = with_counters(self.ports.ports, &self.region).ok_or_else(no_counters)?;
-        let housekeeping = housekeeping::Loop { engine: own, link: self.link, exits, punts, counters, ports, clock };
+        let grace = if self.supervised { housekeeping::CONTROL_GRACE } else { 0 };
+        let housekeeping =
+            housekeeping::Loop { engine: own, link: self.link, exits, punts, counters, ports, clock, grace };
 
         let mut running = Vec::new();
         let mut result = Ok(());
@@ -125,7 +136,7 @@ impl Parts<'_> {
             tracing::info!("ready; ports stay closed until control has stated the policies");
             result = housekeeping.run(&running, self.stop);
         }
-        self.stop.store(true, Ordering::Relaxed);
+        ended.store(true, Ordering::Relaxed);
         result.and(join(running))
     }
 

@@ -62,6 +62,10 @@ impl<A: Aead> Loop<A> {
                 counters.add(WorkerCounter::Sleeps, 1);
                 thread::sleep(pause);
                 pause = (pause * 2).min(LONGEST_SLEEP);
+                // Nobody worked meanwhile, and the next round asks what time it is.
+                let woken = dpdk::rdtsc();
+                counters.add(WorkerCounter::TotalCycles, woken.wrapping_sub(last));
+                last = woken;
             }
         }
         self.exits.flush();
@@ -75,7 +79,9 @@ impl<A: Aead> Loop<A> {
             let mut burst = Burst::new();
             let unjoinable = queue.unjoinable();
             let count = queue.rx_burst(&mut burst);
-            self.engine.counters().drops(DropReason::Oversized, queue.unjoinable() - unjoinable);
+            let unjoined = queue.unjoinable() - unjoinable;
+            busy |= unjoined > 0;
+            self.engine.counters().drops(DropReason::Oversized, unjoined);
             if count == 0 {
                 self.engine.counters().add(WorkerCounter::EmptyPolls, 1);
                 continue;

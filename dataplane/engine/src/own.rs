@@ -95,7 +95,9 @@ impl<A: Aead, B: Buffer> Housekeeping<A, B> {
             };
             // RFC 3948 §4: only where nothing else kept the mapping alive.
             let interval = Tick::try_from(ports.keepalive.as_nanos()).unwrap_or(Tick::MAX);
-            let used = sa.hot.slot.last_used().min(seconds(now)).saturating_mul(1_000_000_000);
+            // A time to come was written by an earlier process, whose clock was ahead: unknown.
+            let used = Some(sa.hot.slot.last_used()).filter(|at| *at <= seconds(now)).unwrap_or(0);
+            let used = used.saturating_mul(1_000_000_000);
             if now.saturating_sub(used.max(marks.keepalive)) >= interval {
                 marks.keepalive = now;
                 let tunnel = sa.cold.tunnel;

@@ -162,7 +162,9 @@ fn init(arguments: Vec<CString>) -> Result<(), Errno> {
     let argv = Box::leak(argv.into_boxed_slice());
     // SAFETY: called once in the process (STARTED); argv holds argc strings that live for ever, and a null after them.
     if unsafe { dpdk_sys::rte_eal_init(argc, argv.as_mut_ptr()) } < 0 {
-        return Err(Errno::last());
+        let reason = Errno::last();
+        remove_runtime_dir();
+        return Err(reason);
     }
     remove_runtime_dir();
     Ok(())
@@ -170,7 +172,7 @@ fn init(arguments: Vec<CString>) -> Result<(), Errno> {
 
 /// DPDK makes a directory for files that are not written with these arguments, and never takes it away.
 fn remove_runtime_dir() {
-    // SAFETY: DPDK has started; the string is constant from then on.
+    // SAFETY: DPDK has started or given up; the string is its own static one, empty where it came to nothing.
     let dir = unsafe { dpdk_sys::rte_eal_get_runtime_dir() };
     if dir.is_null() {
         return;

@@ -9,9 +9,9 @@ use culvert_config::Config;
 use culvert_process::{LogTarget, REFUSED};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use std::{fs, thread};
 const POLL: Duration = Duration::from_millis(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A plane that lived this long counts as started.
+/// A plane that lived this long is started again without a long pause.
 const SETTLED: Duration = Duration::from_secs(10);
 /// Control deletes its SAs at the peers before it ends.
 const CONTROL_GRACE: Duration = Duration::from_secs(5);
@@ -50,7 +50,8 @@ struct Plane {
     started: Instant,
     pause: Duration,
     due: Option<Instant>,
-    ever_settled: bool,
+    /// It ended before: what its successor is refused may pass.
+    ended_before: bool,
 }
 
 pub fn run(args: &RunArgs) -> ExitCode {
@@ -73,7 +74,9 @@ pub fn run(args: &RunArgs) -> ExitCode {
 fn supervise(args: &RunArgs, config: &Config) -> Result<ExitCode, String> {
     let run_dir = args.run_dir.as_ref().unwrap_or(&config.control.run_dir);
     let state_dir = args.state_dir.as_ref().unwrap_or(&config.control.state_dir);
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| format!("cannot catch signals: {e}"))?;
+    // SIGCHLD: where whoever started us ignores it, children could not be waited for.
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).map_err(|e| format!("cannot catch signals: {e}"))?;
     fs::create_dir_all(run_dir)
         .map_err(|e| format!("cannot make the run directory {}: {e}{}", run_dir.display(), root_hint(&e)))?;
     let mut dataplane = Plane::new("culvert-dataplane", args, run_dir)?;
@@ -86,12 +89,12 @@ fn supervise(args: &RunArgs, config: &Config) -> Result<ExitCode, String> {
         return Err(message);
     }
     let code = loop {
-        if signals.pending().any(|signal| signal != SIGHUP) {
+        if signals.pending().any(|signal| matches!(signal, SIGTERM | SIGINT)) {
             break ExitCode::SUCCESS;
         }
         let refused = [&mut dataplane, &mut control].into_iter().find_map(Plane::watch);
         if let Some(name) = refused {
-            eprintln!("culvert: {name} refused to start (see above); stopping");
+            say(format_args!("{name} refused to start (see above); stopping"));
             break ExitCode::from(REFUSED);
         }
         thread::sleep(POLL);
@@ -116,7 +119,7 @@ impl Plane {
         command.arg("--link").arg(run_dir.join("link"));
         command.arg("--log").arg(args.log.word());
         command.arg("--parent").arg(std::process::id().to_string());
-        Ok(Self { name, command, child: None, started: now(), pause: FIRST_PAUSE, due: None, ever_settled: false })
+        Ok(Self { name, command, child: None, started: now(), pause: FIRST_PAUSE, due: None, ended_before: false })
     }
 
     fn start(&mut self) -> Result<(), String> {
@@ -130,22 +133,22 @@ impl Plane {
     /// Restarts the plane if it died. `Some(name)` where it refused to start and never ran before.
     fn watch(&mut self) -> Option<&'static str> {
         if self.child.is_some() && now() - self.started > SETTLED {
-            self.ever_settled = true;
             self.pause = FIRST_PAUSE;
         }
         if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
             self.child = None;
-            if status.code() == Some(i32::from(REFUSED)) && !self.ever_settled {
+            if status.code() == Some(i32::from(REFUSED)) && !self.ended_before {
                 return Some(self.name);
             }
-            eprintln!("culvert: {} ended ({}); starting it again in {:?}", self.name, describe(status), self.pause);
+            self.ended_before = true;
+            say(format_args!("{} ended ({}); starting it again in {:?}", self.name, describe(status), self.pause));
             self.due = Some(now() + self.pause);
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
         if self.due.is_some_and(|due| now() >= due)
             && let Err(message) = self.start()
         {
-            eprintln!("culvert: {message}; trying again in {:?}", self.pause);
+            say(format_args!("{message}; trying again in {:?}", self.pause));
             self.due = Some(now() + self.pause);
         }
         None
@@ -162,10 +165,15 @@ impl Plane {
             }
             thread::sleep(POLL);
         }
-        eprintln!("culvert: {} did not end within {grace:?}; killing it", self.name);
+        say(format_args!("{} did not end within {grace:?}; killing it", self.name));
         let _ = child.kill();
         let _ = child.wait();
     }
+}
+
+/// Unlike `eprintln!`, does not panic where nobody reads any more: the gateway must not end for that.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "culvert: {text}");
 }
 
 fn describe(status: ExitStatus) -> String {

@@ -4,10 +4,11 @@
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::{prctl, signal::Signal};
 use nix::unistd::{Pid, getppid};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -76,11 +77,38 @@ pub fn end_with_parent(parent: i32) -> Result<(), SetupError> {
 pub fn stop_flag(supervised: bool) -> Result<Arc<AtomicBool>, SetupError> {
     let flag = Arc::new(AtomicBool::new(false));
     let ignored = Arc::new(AtomicBool::new(false));
-    let on_interrupt = if supervised { ignored } else { Arc::clone(&flag) };
     let error = |e| SetupError::System("catch signals", e);
+    if supervised {
+        // The terminal has gone; the supervisor stays, and so do its planes.
+        signal_hook::flag::register(SIGHUP, Arc::clone(&ignored)).map_err(error)?;
+    }
+    let on_interrupt = if supervised { ignored } else { Arc::clone(&flag) };
     signal_hook::flag::register(SIGTERM, Arc::clone(&flag)).map_err(error)?;
     signal_hook::flag::register(SIGINT, on_interrupt).map_err(error)?;
     Ok(flag)
+}
+
+/// How long a supervised daemon waits for its predecessor, whose supervisor was killed, to say its goodbyes.
+pub const TAKE_OVER: Duration = Duration::from_secs(6);
+
+/// Tries again while the error is one that `passes` by itself, for as long as `patience`.
+pub fn patiently<T, E>(
+    patience: Duration,
+    passes: impl Fn(&E) -> bool,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    const PAUSE: Duration = Duration::from_millis(100);
+    let mut left = patience;
+    loop {
+        match attempt() {
+            Err(error) if passes(&error) && !left.is_zero() => {
+                let pause = left.min(PAUSE);
+                std::thread::sleep(pause);
+                left -= pause;
+            }
+            result => return result,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +118,26 @@ mod tests {
     #[test]
     fn another_process_is_not_the_parent() {
         assert!(matches!(end_with_parent(-7), Err(SetupError::Orphaned(-7))));
+    }
+
+    #[test]
+    fn patience_ends_and_is_for_what_passes_only() {
+        let attempts = |patience, passes: bool, good_at: u32| {
+            let mut count = 0;
+            let result = patiently(
+                patience,
+                |_: &()| passes,
+                || {
+                    count += 1;
+                    if count >= good_at { Ok(()) } else { Err(()) }
+                },
+            );
+            (result.is_ok(), count)
+        };
+        assert_eq!(attempts(Duration::ZERO, true, 2), (false, 1));
+        assert_eq!(attempts(Duration::from_secs(1), false, 2), (false, 1));
+        assert_eq!(attempts(Duration::from_secs(1), true, 2), (true, 2));
+        assert_eq!(attempts(Duration::from_millis(150), true, 9), (false, 3));
     }
 
     #[test]
