@@ -5,12 +5,12 @@ use crate::plane::{Notice, Numbers, Orphan, Plane};
 use crate::report::Tally;
 use crate::server::{Document, Request};
 use crate::spis::LinkSpis;
-use crate::{StartError, metrics, status, translate};
+use crate::{StartError, manual, metrics, status, translate};
 use culvert_config::{ChildRef, Config, Secrets};
 use culvert_crypto::{AwsLc, Provider};
 use culvert_ike::{Datagram, Endpoint, Event, InstallFailed, Output};
 use culvert_link::record::{self, Event as PlaneEvent};
-use culvert_model::{ChildId, Direction, SaSpec, Spi};
+use culvert_model::{ChildId, Direction, SaSpec, SlotIndex, Spi};
 use culvert_telemetry::SaCounter;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -66,7 +66,7 @@ impl Daemon {
         let provider: Arc<dyn Provider> = Arc::new(AwsLc);
         let ike_config = translate::ike_config(&config, secrets)?;
         let children_file = link.with_extension("children");
-        retire_strangers(&config, &mut plane, &children_file);
+        retire_strangers(&config, secrets, provider.as_ref(), &mut plane, &children_file);
         plane.set_policies(culvert_config::policies(&config));
         let manual = ManualSas::install(&config, secrets, state_dir, provider.as_ref(), &mut plane, unix_seconds())?;
         let spis = LinkSpis::new(plane.region().clone(), Arc::clone(&provider));
@@ -190,12 +190,20 @@ impl Daemon {
                 tracing::debug!("a packet needs child {}: {flow}", child.0);
                 Event::Acquire { child, flow }
             }
-            PlaneEvent::SoftExpire { spi, direction, .. } => Event::SoftExpire { spi, direction },
-            PlaneEvent::HardExpire { spi, direction, .. } => Event::HardExpire { spi, direction },
-            PlaneEvent::SequenceLow { slot, spi, direction } => {
+            PlaneEvent::SoftExpire { slot, .. } => match self.pair_of(slot) {
+                Some(spi) => Event::SoftExpire { spi, direction: Direction::Inbound },
+                None => return,
+            },
+            PlaneEvent::HardExpire { slot, .. } => match self.pair_of(slot) {
+                Some(spi) => Event::HardExpire { spi, direction: Direction::Inbound },
+                None => return self.orphan_expired(slot),
+            },
+            PlaneEvent::SequenceLow { slot, .. } => {
                 self.manual.extend(&self.plane);
-                tracing::debug!("SA {spi} in slot {} is running out of sequence numbers", slot.0);
-                Event::SoftExpire { spi, direction }
+                match self.pair_of(slot) {
+                    Some(spi) => Event::SoftExpire { spi, direction: Direction::Inbound },
+                    None => return,
+                }
             }
             // Following a moved NAT mapping needs the address update of MOBIKE's kind; see docs/STATUS.md.
             PlaneEvent::NatMappingSeen { spi, remote, .. } => {
@@ -205,6 +213,19 @@ impl Daemon {
             PlaneEvent::Done { .. } => return,
         };
         self.endpoint.handle_event(now(), event);
+    }
+
+    /// The inbound SPI of the pair that has this slot. Outbound SPIs are the peers' choice and tell nothing.
+    fn pair_of(&self, slot: SlotIndex) -> Option<Spi> {
+        let status = self.endpoint.status(now());
+        let mut pairs = status.iter().flat_map(|sa| &sa.children);
+        pairs.find(|pair| pair.slot_in == slot || pair.slot_out == Some(slot)).map(|pair| pair.spi_in)
+    }
+
+    fn orphan_expired(&mut self, slot: SlotIndex) {
+        if let Some(orphan) = self.plane.orphans().iter().find(|orphan| orphan.slot == slot) {
+            self.retire_at.entry(orphan.child).or_insert_with(now);
+        }
     }
 
     fn take_outputs(&mut self) {
@@ -248,12 +269,24 @@ impl Daemon {
         if now() >= self.next_second {
             self.next_second = now() + SECOND;
             self.manual.extend(&self.plane);
+            self.age_orphans();
         }
         let due: Vec<ChildId> =
             self.retire_at.iter().filter(|(_, at)| **at <= now()).map(|(child, _)| *child).collect();
         for child in due {
             self.retire_at.remove(&child);
             self.plane.retire_orphans(child);
+        }
+    }
+
+    /// Nobody rekeys an orphan, so its lifetime ends it; packets then raise acquires again.
+    fn age_orphans(&mut self) {
+        for orphan in self.plane.orphans().iter().filter(|orphan| !orphan.leaving) {
+            let Some(ChildRef::Ike(_, child)) = self.config.child(orphan.child) else { continue };
+            let (life, age) = (child.life_time().as_secs(), unix_seconds().saturating_sub(orphan.installed_at));
+            if life > 0 && age >= life {
+                self.retire_at.entry(orphan.child).or_insert_with(now);
+            }
         }
     }
 
@@ -304,8 +337,9 @@ fn renew_orphans(config: &Config, plane: &Plane, endpoint: &mut Endpoint) {
 
 /// SAs of an earlier control process whose child is not what it was: they must carry nothing any more, before any
 /// policy names their child's number.
-fn retire_strangers(config: &Config, plane: &mut Plane, file: &Path) {
-    let now_meant: BTreeMap<u32, String> = config.children().map(|(id, child)| (id.0, meaning(&child))).collect();
+fn retire_strangers(config: &Config, secrets: &Secrets, provider: &dyn Provider, plane: &mut Plane, file: &Path) {
+    let now_meant: BTreeMap<u32, String> =
+        config.children().map(|(id, child)| (id.0, meaning(&child, secrets, provider))).collect();
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let then_meant: BTreeMap<u32, &str> = text
         .lines()
@@ -329,7 +363,7 @@ fn retire_strangers(config: &Config, plane: &mut Plane, file: &Path) {
 }
 
 /// One line that differs where a child is another one.
-fn meaning(child: &ChildRef<'_>) -> String {
+fn meaning(child: &ChildRef<'_>, secrets: &Secrets, provider: &dyn Provider) -> String {
     let text = match child {
         ChildRef::Ike(connection, child) => format!(
             "{} {} {:?} {:?} {:?} {:?} {:?}",
@@ -341,10 +375,16 @@ fn meaning(child: &ChildRef<'_>) -> String {
             child.local_ts,
             child.remote_ts
         ),
-        ChildRef::Manual(sa) => format!(
-            "{} manual {} {} {} {} {} {:?} {:?}",
-            sa.name, sa.local, sa.remote, sa.spi_in, sa.spi_out, sa.suite, sa.local_ts, sa.remote_ts
-        ),
+        ChildRef::Manual(sa) => {
+            // Another key is another SA: it must not go on counting where this one is.
+            let keys = secrets
+                .manual(&sa.name)
+                .map(|keys| [&keys.key_in, &keys.key_out].map(|key| manual::fingerprint(provider, key)));
+            format!(
+                "{} manual {} {} {} {} {} {:?} {:?} {keys:?}",
+                sa.name, sa.local, sa.remote, sa.spi_in, sa.spi_out, sa.suite, sa.local_ts, sa.remote_ts
+            )
+        }
     };
     text.replace('\n', " ")
 }

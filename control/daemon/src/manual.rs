@@ -124,7 +124,7 @@ impl ManualSas {
 
 /// The slot in which this very SA still runs.
 fn standing(plane: &Plane, child: ChildId, spi: Spi, direction: Direction) -> Option<SlotIndex> {
-    let same = |o: &&crate::plane::Orphan| o.child == child && o.spi == spi && o.direction == direction;
+    let same = |o: &&crate::plane::Orphan| !o.leaving && o.child == child && o.spi == spi && o.direction == direction;
     let orphan = plane.orphans().iter().find(same)?;
     let slot = plane.slot(orphan.slot)?;
     // Allocated: control died before the data plane's answer. Its numbers count all the same.
@@ -175,7 +175,7 @@ fn spec(sa: &ManualSa, child: ChildId, direction: Direction, key: &SecretKey) ->
 }
 
 /// Names a key in the reservation file without telling anything of it.
-fn fingerprint(provider: &dyn Provider, key: &SecretKey) -> String {
+pub fn fingerprint(provider: &dyn Provider, key: &SecretKey) -> String {
     let digest = provider.prf(Prf::HmacSha256, key.expose(), &[b"culvert manual SA sequence numbers"]);
     digest.expose().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }

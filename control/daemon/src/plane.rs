@@ -67,6 +67,8 @@ pub struct Orphan {
     pub direction: Direction,
     pub child: ChildId,
     pub installed_at: u64,
+    /// Told to go: nothing of it may be taken up.
+    pub leaving: bool,
 }
 
 /// What the removed SAs of one child and direction carried.
@@ -136,7 +138,7 @@ impl Plane {
             match (slot.spi(), slot.direction()) {
                 (Some(spi), Some(direction)) => {
                     let (child, installed_at) = (slot.child(), slot.installed_at());
-                    self.orphans.push(Orphan { slot: index, spi, direction, child, installed_at });
+                    self.orphans.push(Orphan { slot: index, spi, direction, child, installed_at, leaving: false });
                 }
                 // Claimed and never set up: the data plane cannot know it.
                 _ => {
@@ -260,6 +262,7 @@ impl Plane {
 
     /// Removes what earlier control processes left of a child.
     pub fn retire_orphans(&mut self, child: ChildId) {
+        self.orphans.iter_mut().filter(|orphan| orphan.child == child).for_each(|orphan| orphan.leaving = true);
         let keep = self.sas.values().filter(|spec| spec.child == child).map(|spec| spec.slot).collect();
         let token = self.send(&Command::RetireOrphans { child, keep });
         self.sent.insert(token, Sent::Retire { child });
@@ -360,7 +363,14 @@ impl Plane {
                 }
             }
             // The data plane may still run what stood in the slot before; only its word frees the slot.
-            (Err(_), Some((spi, direction))) => self.remove(slot, spi, direction, None),
+            (Err(_), Some((spi, direction))) if waiters.is_empty() => self.remove(slot, spi, direction, None),
+            // Whoever waits owns the slot, and removes what is in it.
+            (Err(_), Some(_)) => {
+                self.sas.remove(&slot);
+                if let Some(slot) = self.region.slot(slot) {
+                    slot.set_state(SlotState::Dying);
+                }
+            }
             (_, None) => {}
         }
         if waiters.is_empty() {
@@ -571,11 +581,12 @@ mod tests {
         let mut stub = Stub::attach(&region);
         let mut plane = Plane::attach(&region).expect("the role is free");
         let sa = spec(&region, 1);
-        let slot = sa.slot;
+        let (slot, spi) = (sa.slot, sa.spi);
         assert!(plane.install(sa, FRESH, 0, Some(1)));
         stub.answer(Err(Refusal::TableFull));
         assert_eq!(settled(&mut plane), [(1, false)]);
         assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Dying));
+        plane.remove(slot, spi, Direction::Inbound, None);
         stub.answer(Err(Refusal::UnknownSa));
         plane.turn();
         assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Free));
@@ -617,7 +628,8 @@ mod tests {
         first.turn();
         drop(first);
         let mut second = Plane::attach(&region).expect("the role is free again");
-        let orphan = Orphan { slot, spi: sa.spi, direction: sa.direction, child: ChildId(5), installed_at: 77 };
+        let orphan =
+            Orphan { slot, spi: sa.spi, direction: sa.direction, child: ChildId(5), installed_at: 77, leaving: false };
         assert_eq!(second.orphans(), [orphan]);
         second.retire_orphans(ChildId(5));
         stub.answer(Ok(()));

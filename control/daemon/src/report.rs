@@ -60,9 +60,15 @@ impl Tally {
                     (Some(connection), None) => connection.clone(),
                     (None, _) => "unknown connection".to_owned(),
                 };
-                tracing::warn!("{name}: {step} with {peer} failed: {reason}{retry}");
+                let text = shortened(&format!("{step} with {peer} failed: {reason}"));
+                // Anybody can fail as a stranger, as often as he likes.
+                if connection.is_some() {
+                    tracing::warn!("{name}: {text}{retry}");
+                } else {
+                    tracing::debug!("{name}: {text}");
+                }
                 if let Some(connection) = connection {
-                    self.last_errors.insert((connection, child), format!("{step} with {peer}: {reason}"));
+                    self.last_errors.insert((connection, child), shortened(&format!("{step} with {peer}: {reason}")));
                 }
             }
             Report::Dropped { remote, reason } => {
@@ -84,6 +90,15 @@ impl Tally {
 
 fn list(items: &[culvert_model::TrafficSelector]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// A peer may offer hundreds of transforms; a line of the log need not hold them all.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 600;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{} …", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 /// The metric's label.

@@ -2,7 +2,7 @@
 
 use culvert_config::{Child, ChildRef, Config, Connection, DownAction, Secrets, StartAction};
 use culvert_ike as ike;
-use culvert_model::{AddrRange, ChildId};
+use culvert_model::{AddrRange, ChildId, Identity};
 use std::net::IpAddr;
 
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ fn connection(config: &Config, from: &Connection) -> Result<ike::Connection, Tra
         remote_port: from.remote_port,
         proposals: from.proposals.clone(),
         local_id: from.local.id.clone(),
-        remote_id: from.remote.id.clone(),
+        remote_id: from.remote.id.clone().or_else(|| only_address(from)),
         encap: from.encap,
         dpd_delay: from.dpd_delay,
         rekey_time: from.rekey_time,
@@ -47,6 +47,16 @@ fn connection(config: &Config, from: &Connection) -> Result<ike::Connection, Tra
         keyingtries: from.keyingtries,
         children: own_children.map(|(id, child)| self::child(id, child)).collect(),
     })
+}
+
+/// A peer that no identity is configured for is who its address says. Two peers must never share a connection: they
+/// would share its children, and the later one would get the traffic of the earlier.
+fn only_address(from: &Connection) -> Option<Identity> {
+    match from.remote_addrs.as_slice() {
+        [IpAddr::V4(addr)] => Some(Identity::Ipv4(*addr)),
+        [IpAddr::V6(addr)] => Some(Identity::Ipv6(*addr)),
+        _ => None,
+    }
 }
 
 /// `%any` becomes the address that the route to the first peer leaves by; a connection that only answers keeps it.

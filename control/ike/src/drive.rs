@@ -56,7 +56,7 @@ impl IkeSa {
     pub fn protected(&mut self, now: Instant, core: &mut Core, path: Path, message: &Protected<'_>) {
         let header = *message.header();
         let (channel, authenticating) = match &mut self.state {
-            State::Authenticating(s) => (&mut s.channel, true),
+            State::Authenticating(s) => (&mut s.channel, false),
             State::ExpectAuth(s) => (&mut s.channel, true),
             State::Established(e) => (&mut e.channel, false),
             State::Initiating(_) | State::Responding(_) | State::Gone => return,
@@ -71,8 +71,10 @@ impl IkeSa {
             }
             Err(error) => return core.report(Report::Dropped { remote: path.remote, reason: error }),
         };
-        // §2.23: the peer behind a NAT may have moved; IKE_AUTH may come from port 4500.
-        if self.path != path && (authenticating || self.nat.remote) && !header.response {
+        // §2.23: the peer behind a NAT may have moved; IKE_AUTH may come from port 4500. Only a request whose turn it is
+        // shows that: any other may be a copy from elsewhere.
+        let fresh = !header.response && channel.turn(header.message_id) == Turn::Next;
+        if self.path != path && (authenticating || self.nat.remote) && fresh {
             self.path = path;
         }
         match &mut self.state {
@@ -143,13 +145,13 @@ impl IkeSa {
     fn request(&mut self, now: Instant, core: &mut Core, message: &OpenedMessage) {
         let path = self.path;
         let Some(e) = self.established_mut() else { return };
-        e.last_inbound = now;
         match e.channel.turn(message.header.message_id) {
             Turn::Next if e.pending.is_some() || matches!(e.phase, Phase::Closed(_)) => return,
             Turn::Next => {}
             Turn::Again => return e.channel.repeat(core, path),
             Turn::Stale => return,
         }
+        e.last_inbound = now;
         // With a window of one the peer has all our answers so far, and the inbound SAs they told of.
         let told: Vec<Spi> = e.children.iter().filter(|c| !c.confirmed).map(|c| c.spi_in()).collect();
         match (message.header.exchange, message.shape) {

@@ -211,6 +211,17 @@ pub(crate) fn describe(offer: &SecurityAssociation) -> String {
     offer.proposals.iter().map(proposal).collect::<Vec<_>>().join(", ")
 }
 
+/// IKE_SA_INIT chose from the proposals of every connection that fits by address; the one that IKE_AUTH finds must
+/// stand by the choice.
+pub fn allows(ours: &[IkeProposal], suite: IkeSuite) -> bool {
+    ours.iter().any(|own| {
+        own.encryption.contains(&suite.encryption)
+            && own.prf.contains(&suite.prf)
+            && own.groups.contains(&suite.group)
+            && suite.integrity.is_none_or(|integrity| own.integrity.contains(&integrity))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -141,7 +141,7 @@ section! {
     RemoteAuth {
         /// Method.
         auth: AuthMethod as Word<AuthMethod> = "\"psk\"";
-        /// Identity it must show. Left out: any that a secret is there for.
+        /// Identity it must show. Left out: its address; it may be left out only where `remote_addrs` names one address.
         id: Option<Identity> as Maybe<Id>;
     }
     => not_yet {

@@ -3,15 +3,22 @@
 use super::Endpoint;
 use crate::{
     Datagram, Report, Step,
-    message::{self, ClearMessage, Header, Incoming, Notify, NotifyType, Payload, Payloads, Shape},
+    message::{self, ClearMessage, Header, Incoming, Notify, NotifyType, Payload, Payloads, Shape, TransformType},
     sa::{IkeSa, State},
     shared::{Path, SaId},
 };
 use std::time::Instant;
 
+/// Octets of the nonces that we make.
+const NONCE_LEN: usize = 32;
+
 impl Endpoint {
     pub fn handle_datagram(&mut self, now: Instant, datagram: &Datagram) {
         let path = Path { local: datagram.local, remote: datagram.remote };
+        // Nobody can be answered there, and no SA can be made of it.
+        if path.remote.port() == 0 {
+            return;
+        }
         match message::parse(&datagram.payload) {
             Ok(Incoming::Clear(message)) if message.header.response => {
                 self.init_response(now, path, &message, &datagram.payload)
@@ -41,7 +48,10 @@ impl Endpoint {
         let Some(kind) = error.notify() else { return };
         let Some(header) = Header::peek(octets).filter(|h| !h.response) else { return };
         if let Ok(packet) = ClearMessage::refuse(&header, Notify::with_data(kind, error.notify_data())) {
-            self.core.transmit(path, packet);
+            // Whoever has proved nothing gets no more octets than it sent.
+            if packet.len() <= octets.len() {
+                self.core.transmit(path, packet);
+            }
         }
     }
 
@@ -78,6 +88,9 @@ impl Endpoint {
         }
         if half_open >= self.core.config.settings.cookie_threshold && !self.cookie_shown(path, message) {
             self.core.report(Report::HalfOpenFlood { remote: path.remote, refused: false });
+            return self.ask_cookie(now, path, message);
+        }
+        if octets.len() < answer_len(message) && !self.cookie_shown(path, message) {
             return self.ask_cookie(now, path, message);
         }
         let answer = IkeSa::respond_init(now, &mut self.core, path, message, octets);
@@ -122,4 +135,18 @@ impl IkeSa {
         let step = if matches!(self.state, State::Gone) { Step::IkeAuth } else { step };
         self.initiation_failed(core, step, reason);
     }
+}
+
+/// Octets of our answer to an IKE_SA_INIT request. A request that is shorter must show a cookie first, so that nobody
+/// has us send more than it sent itself to an address that may be another's.
+fn answer_len(message: &ClearMessage) -> usize {
+    const HEADER: usize = 28;
+    const NONCE: usize = 4 + NONCE_LEN;
+    const NAT_NOTIFIES: usize = 2 * 28;
+    let payloads = message.payloads.as_slice();
+    let offered = payloads.sa().map_or(&[][..], |sa| &sa.proposals);
+    let with_integrity = offered.iter().flat_map(|p| &p.transforms).any(|t| t.kind == TransformType::Integrity);
+    let sa = if with_integrity { 48 } else { 40 };
+    let ke = payloads.ke().map_or(0, |ke| 8 + ke.data.len());
+    HEADER + sa + ke + NONCE + NAT_NOTIFIES
 }

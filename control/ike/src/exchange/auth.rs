@@ -287,7 +287,9 @@ impl IkeSa {
         let asked = payloads.id_responder().map(identity::from_wire);
         let (local, remote) = (self.path.local, self.path.remote);
         let own = |c: &crate::Connection| c.local_id.clone().unwrap_or_else(|| local.ip().into());
-        let by_address = core.config.connections.iter().enumerate().filter(|(_, c)| c.allows(local.ip(), remote.ip()));
+        let by_address = core.config.connections.iter().enumerate().filter(|(_, c)| {
+            c.allows(local.ip(), remote.ip()) && crate::negotiate::allows(&c.proposals, s.settled.suite)
+        });
         let mut fits: Vec<_> = by_address.filter(|(_, c)| asked.as_ref().is_none_or(|a| a.matches(&own(c)))).collect();
         // A connection that names the peer is meant before one that takes anybody.
         fits.sort_by_key(|(_, c)| c.remote_id.is_none());

@@ -18,6 +18,8 @@ use culvert_model::{KeGroup, SecretKey, Spi};
 use std::time::Instant;
 
 const NONCE_LEN: usize = 32;
+/// Pairs of one child that a peer may have in one IKE SA at once.
+const MAX_PAIRS: usize = 8;
 /// Pause after TEMPORARY_FAILURE and other refusals of a rekey, and as much again at random.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -364,6 +366,11 @@ impl IkeSa {
         let ni = payloads.nonce().ok_or(Refusal::InvalidSyntax)?.as_bytes().to_vec();
         let nr: [u8; NONCE_LEN] = core.random().map_err(Refusal::For)?;
         let mut chosen = child_answer::choose(core, conn, payloads, true, only, (ni, nr.to_vec()))?;
+        // Two ends that rekey at once make three; a peer that makes more takes slots from others.
+        let pairs = |e: &Established| e.children.iter().filter(|c| c.child == chosen.child).count();
+        if self.established().is_some_and(|e| pairs(e) >= MAX_PAIRS) {
+            return Err(Refusal::For(FailureReason::NoSlot));
+        }
         chosen.rekeys = rekeys;
         let exchange = ExchangeType::CreateChildSa;
         let wait = match (chosen.suite.group, payloads.ke()) {

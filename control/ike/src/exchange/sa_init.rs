@@ -247,9 +247,13 @@ impl IkeSa {
 
     /// An initiator's attempt is over.
     pub fn initiation_failed(&mut self, core: &mut Core, step: Step, reason: FailureReason) {
-        let child = match &self.state {
+        let child = match &mut self.state {
             State::Initiating(s) => s.child,
-            State::Authenticating(s) => s.child.as_ref().map(|c| c.child),
+            State::Authenticating(s) => s.child.take().map(|offer| {
+                let child = offer.child;
+                offer.cancel(core);
+                child
+            }),
             _ => None,
         };
         self.state = State::Gone;
@@ -309,7 +313,9 @@ impl IkeSa {
         let local_spi = core.spi().ok()?;
         let id = SaId(core.unique());
         let remote_spi = message.header.initiator_spi;
-        let nat = nat::detect(payloads, remote_spi, IkeSpi::ZERO, path.local, path.remote);
+        let mut nat = nat::detect(payloads, remote_spi, IkeSpi::ZERO, path.local, path.remote);
+        // What the peer is told holds for us too: both ends encapsulate.
+        nat.local |= fake_nat;
         let compute = core.compute(id, Work::Respond(suite.group, ke.data.clone()));
         let state = State::Responding(Box::new(Responding {
             expires: now + core.config.settings.half_open_timeout,

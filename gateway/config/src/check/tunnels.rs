@@ -12,6 +12,7 @@ use std::path::PathBuf;
 pub(super) fn check(root: &Root, complete: bool, sink: &mut Sink) {
     for connection in &root.connection {
         addresses(root, connection, complete, sink);
+        one_peer(connection, sink);
         times(connection, sink);
         if complete {
             secret(root, connection, sink);
@@ -28,6 +29,19 @@ pub(super) fn check(root: &Root, complete: bool, sink: &mut Sink) {
     manual_sas(root, complete, sink);
     selectors(root, sink);
     used_secrets(root, complete, sink);
+}
+
+/// Two peers of one connection would share its children, and the later one get the traffic of the earlier.
+fn one_peer(connection: &Connection, sink: &mut Sink) {
+    let sound = connection.places.is_sound("remote_addrs") && connection.remote.places.is_sound("id");
+    if sound && connection.remote.id.is_none() && connection.remote_addrs.len() != 1 {
+        let message = "a peer without one fixed address needs an identity".to_owned();
+        sink.error(
+            connection.places.at("name"),
+            message,
+            "add remote = { id = \"…\" }; one connection is for one peer",
+        );
+    }
 }
 
 fn is_own(root: &Root, addr: IpAddr) -> bool {
