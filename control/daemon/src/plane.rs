@@ -632,6 +632,7 @@ mod tests {
             Orphan { slot, spi: sa.spi, direction: sa.direction, child: ChildId(5), installed_at: 77, leaving: false };
         assert_eq!(second.orphans(), [orphan]);
         second.retire_orphans(ChildId(5));
+        assert!(second.orphans().iter().all(|orphan| orphan.leaving), "nobody may take it up any more");
         stub.answer(Ok(()));
         second.turn();
         assert_eq!(stub.seen.last(), Some(&Command::RetireOrphans { child: ChildId(5), keep: vec![] }));

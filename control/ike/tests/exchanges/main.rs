@@ -1,5 +1,6 @@
 //! One exchange at a time, over a network that works: what is negotiated, and what is refused with which reason.
 
+mod hostile;
 mod pair;
 
 use core::time::Duration;
