@@ -244,7 +244,7 @@ impl Daemon {
                     let result = job.run(self.provider.as_ref());
                     self.endpoint.handle_event(now(), Event::Computed(result));
                 }
-                Output::Report(report) => self.tally.take(report),
+                Output::Report(report) => self.tally.take(now(), report),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use culvert_ike::{DownReason, FailureReason, Report};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// What happened since the start, for metrics; and the last failure of each child, for status.
 #[derive(Default)]
@@ -11,6 +12,7 @@ pub struct Tally {
     pub dpd_timeouts: BTreeMap<String, u64>,
     pub failures: BTreeMap<&'static str, u64>,
     pub discarded: BTreeMap<&'static str, u64>,
+    strangers_told: Option<Instant>,
     last_errors: BTreeMap<(String, Option<String>), String>,
 }
 
@@ -21,7 +23,16 @@ impl Tally {
         of(Some(child)).or_else(|| of(None))
     }
 
-    pub fn take(&mut self, report: Report) {
+    /// Anybody can fail as a stranger, as often as he likes: one line a second is enough for whoever mends a peer.
+    fn may_tell_of_strangers(&mut self, now: Instant) -> bool {
+        let due = self.strangers_told.is_none_or(|told| now.duration_since(told) >= Duration::from_secs(1));
+        if due {
+            self.strangers_told = Some(now);
+        }
+        due
+    }
+
+    pub fn take(&mut self, now: Instant, report: Report) {
         match report {
             Report::IkeUp { connection, local, remote, local_id, remote_id, initiator, proposal } => {
                 let way = if initiator { "initiated" } else { "answered" };
@@ -61,8 +72,7 @@ impl Tally {
                     (None, _) => "unknown connection".to_owned(),
                 };
                 let text = shortened(&format!("{step} with {peer} failed: {reason}"));
-                // Anybody can fail as a stranger, as often as he likes.
-                if connection.is_some() {
+                if connection.is_some() || self.may_tell_of_strangers(now) {
                     tracing::warn!("{name}: {text}{retry}");
                 } else {
                     tracing::debug!("{name}: {text}");
@@ -118,5 +128,26 @@ fn failure_label(reason: &FailureReason) -> &'static str {
         FailureReason::DataPlaneRefused => "data_plane",
         FailureReason::Encode(_) => "encode",
         FailureReason::NoAddress => "no_address",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
+    fn strangers_get_a_line_a_second() {
+        let (mut tally, start) = (Tally::default(), Instant::now());
+        let told =
+            [0, 1, 999, 1000, 1500, 2000].map(|ms| tally.may_tell_of_strangers(start + Duration::from_millis(ms)));
+        assert_eq!(told, [true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn long_reasons_are_cut_between_characters() {
+        let cut = shortened(&"ä".repeat(1000));
+        assert_eq!(cut.chars().count(), 602);
+        assert_eq!(shortened("short"), "short");
     }
 }
