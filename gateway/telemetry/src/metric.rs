@@ -71,7 +71,6 @@ metrics! {
     IKE_SAS = gauge("culvert_ike_sas", ["state"], "IKE SAs by state.");
     IKE_HALF_OPEN = gauge("culvert_ike_half_open", [], "IKE SAs begun by peers and not yet authenticated.");
     IKE_MESSAGES = counter("culvert_ike_messages_total", ["direction", "exchange"], "IKE messages sent and received.");
-    IKE_RETRANSMISSIONS = counter("culvert_ike_retransmissions_total", [], "IKE requests sent again.");
     IKE_FAILURES = counter("culvert_ike_failures_total", ["reason"], "IKE and Child SA negotiations that failed.");
     IKE_DISCARDED = counter("culvert_ike_messages_discarded_total", ["reason"], "IKE messages dropped unanswered.");
     IKE_REKEYS = counter("culvert_ike_rekeys_total", ["connection"], "IKE SA rekeys completed.");
