@@ -118,6 +118,10 @@ fn a_killed_lab_leaves_nothing() {
         let lab = Lab::new().expect("the lab can be built");
         let inside = lab.namespace("victim").expect("a namespace can be made");
         let sleeper = inside.spawn("sleeper", &["sleep", "1000"]).expect("sleep exists");
+        // Before `setpriv` has run, nothing ties the process to this one: only then is the next lab's sweep its end.
+        let comm = format!("/proc/{}/comm", sleeper.pid());
+        let sleeps = || std::fs::read_to_string(&comm).is_ok_and(|comm| comm.trim() == "sleep").then_some(());
+        wait_for("sleep", Duration::from_secs(8), sleeps).expect("it comes to run");
         println!("READY {} {}", inside.name(), sleeper.pid());
         std::thread::sleep(Duration::from_secs(60));
         return;
