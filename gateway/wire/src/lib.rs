@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+pub mod ah;
 pub mod arp;
 pub mod checksum;
 mod cursor;

@@ -1,7 +1,7 @@
 //! Headers from the network, from the frame inwards as the data plane takes them.
 
 use culvert_wire::{
-    EtherType, Flow, arp, checksum, esp, ethernet, icmpv4 as icmp4, icmpv6 as icmp6, ike, ipv4 as ip4, ipv6 as ip6,
+    EtherType, Flow, ah, arp, checksum, esp, ethernet, icmpv4 as icmp4, icmpv6 as icmp6, ike, ipv4 as ip4, ipv6 as ip6,
     nat_traversal, ndp, protocol, tcp, testing, udp, vlan,
 };
 use std::net::{IpAddr, Ipv6Addr};
@@ -78,7 +78,7 @@ fn upper(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[u8]) -> b
         (protocol::ICMP, _, _) => icmpv4(payload),
         (protocol::ICMPV6, IpAddr::V6(source), IpAddr::V6(destination)) => icmp6_between(source, destination, payload),
         (protocol::UDP, _, _) => udp_between(source, destination, payload),
-        (protocol::TCP | protocol::ESP, _, _) => transport(payload),
+        (protocol::TCP | protocol::ESP | protocol::AH, _, _) => transport(payload),
         _ => true,
     }
 }
@@ -157,6 +157,11 @@ pub fn transport(bytes: &[u8]) -> bool {
         again(&header.to_bytes(), payload, esp::Repr::parse, (header, payload));
         accepted = true;
     }
+    if let Ok((header, icv, payload)) = ah::Repr::parse(bytes) {
+        let written = [&header.to_bytes().expect("a length that was read"), icv, payload].concat();
+        assert_eq!(ah::Repr::parse(&written), Ok((header, icv, payload)));
+        accepted = true;
+    }
     if let Ok((header, payload)) = ike::Repr::parse(bytes) {
         again(&header.to_bytes(), payload, ike::Repr::parse, (header, payload));
         accepted = true;
@@ -221,6 +226,7 @@ pub fn frames() -> Vec<Vec<u8>> {
         testing::ROUTER_ADVERTISEMENT,
         testing::TAGGED,
         testing::ESP,
+        testing::AH,
         testing::IKE_SA_INIT,
     ]
     .map(testing::bytes)
