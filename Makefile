@@ -8,13 +8,16 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 DURATION ?=
 # Seconds for each fuzz target.
 SECONDS ?= 60
+# Part of the name of the rows that `test-vm` runs; empty: all.
+ONLY ?=
 
-.PHONY: help build demo test test-docs lint fuzz bench deps clean-lab
+.PHONY: help build demo test test-vm test-docs lint fuzz bench deps clean-lab
 
 help:
 	@echo "make demo [DURATION=10]  two gateways and real traffic in network namespaces of this machine"
 	@echo "make build               the release programs, in $(TARGET)/release"
 	@echo "make test                every test; as root the end-to-end tests too"
+	@echo "make test-vm [ONLY=text] against a Linux kernel's IPsec in an emulated machine; needs root"
 	@echo "make lint                formatting, lints, dependency law, builds without the C libraries"
 	@echo "make fuzz [SECONDS=60]   every fuzz target for so long, after its committed inputs"
 	@echo "make bench               packet path in memory, beside the cipher alone"
@@ -36,6 +39,12 @@ demo: build
 test:
 	@tests/deps.sh test
 	tests/run.sh
+
+test-vm:
+	@tests/deps.sh vm
+	$(CARGO) build --bins -p culvert -p culvert-control -p culvert-dataplane -p culvert-vm
+	$(SUDO) tests/vm/image.sh $(TARGET)/vm
+	$(SUDO) $(TARGET)/debug/culvert-vm $(TARGET)/vm $(TARGET)/debug $(if $(ONLY),--only "$(ONLY)")
 
 test-docs:
 	$(CARGO) test -p culvert-status -p culvert-config -p culvert-telemetry

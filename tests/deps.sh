@@ -3,6 +3,7 @@
 #   tests/deps.sh build    to build
 #   tests/deps.sh demo     to build and to run `make demo`
 #   tests/deps.sh test     to build and to run `make test`
+#   tests/deps.sh vm       to build and to run `make test-vm`
 set -eu
 
 build="libdpdk-dev libipsec-mb-dev pkg-config gcc libc6-dev clang libclang-dev"
@@ -10,13 +11,15 @@ demo="iproute2 util-linux ethtool nftables iputils-ping tcpdump iperf3 curl"
 peers="charon-systemd strongswan-swanctl libstrongswan-standard-plugins libstrongswan-extra-plugins
   libcharon-extra-plugins"
 tools="prometheus python3 python3-scapy"
+emulator="qemu-system-x86 debootstrap e2fsprogs python3"
 
 case "${1:-}" in
 build) wanted="$build" ;;
 demo) wanted="$build $demo" ;;
 test) wanted="$build $demo $peers $tools" ;;
+vm) wanted="$build $demo $emulator" ;;
 *)
-	sed -n '2,5s/^# *//p' "$0" >&2
+	sed -n '2,6s/^# *//p' "$0" >&2
 	exit 2
 	;;
 esac

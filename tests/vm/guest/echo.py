@@ -1,0 +1,52 @@
+"""TCP echo, for the hosts behind the tunnel.
+
+    echo.py serve ADDRESS PORT                 answers until killed
+    echo.py ask PORT OCTETS ADDRESS...         sends so many to each, wants them back, exits with 0 if they are the same
+"""
+import hashlib
+import socket
+import sys
+import threading
+
+
+def family(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def answer(connection):
+    with connection:
+        while data := connection.recv(65536):
+            connection.sendall(data)
+
+
+def serve(address, port):
+    with socket.create_server((address, port), family=family(address)) as listening:
+        while True:
+            connection, _ = listening.accept()
+            threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+
+def ask(address, port, octets):
+    data = b"".join(hashlib.sha256(b"%d" % i).digest() for i in range(octets // 32))
+    with socket.create_connection((address, port), timeout=10) as connection:
+
+        def send():
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send, daemon=True)
+        sender.start()
+        back = b""
+        while chunk := connection.recv(65536):
+            back += chunk
+        sender.join()
+    if back != data:
+        sys.exit(f"{len(data)} octets went, {len(back)} came back, and not the same")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2], int(sys.argv[3]))
+    else:
+        for each in sys.argv[4:]:
+            ask(each, int(sys.argv[2]), int(sys.argv[3]))

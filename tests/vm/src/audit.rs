@@ -1,0 +1,213 @@
+//! What both ends and the router between them counted.
+
+use crate::guest::Guest;
+use crate::network::Network;
+use culvert_lab::{Culvert, LabError};
+use culvert_status::Status;
+use std::collections::BTreeMap;
+
+/// Counts every packet the router forwards, by what can be seen of it.
+const RULES: &str = "
+table inet passed {
+  counter n_esp { }
+  counter n_ah { }
+  counter n_udp { }
+  counter n_ike { }
+  counter n_fragment { }
+  counter n_clear { }
+  chain forward {
+    type filter hook forward priority 0; policy accept;
+    ip frag-off & 0x3fff != 0 counter name n_fragment accept
+    exthdr frag exists counter name n_fragment accept
+    meta l4proto esp counter name n_esp accept
+    meta l4proto ah counter name n_ah accept
+    udp dport 500 counter name n_ike accept
+    udp dport 4500 @th,64,32 0 counter name n_ike accept
+    udp dport 4500 counter name n_udp accept
+    counter name n_clear
+  }
+}
+";
+
+/// Starts the router's counting, from zero.
+pub fn count_passing(network: &Network) -> Result<(), LabError> {
+    network.router.run(&["nft", &format!("table inet passed\ndelete table inet passed\n{RULES}")]).map(drop)
+}
+
+/// Counters of one moment, all of which only grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Culvert's tunnel, in packets.
+    pub culvert_in: u64,
+    pub culvert_out: u64,
+    /// The guest's pair of states.
+    pub linux_in: u64,
+    pub linux_out: u64,
+    /// By `esp`, `ah`, `udp`, `ike`, `fragment` and `clear`.
+    pub passed: BTreeMap<String, u64>,
+    pub culvert_drops: BTreeMap<String, u64>,
+    /// `/proc/net/xfrm_stat`.
+    pub linux_errors: BTreeMap<String, u64>,
+}
+
+impl Audit {
+    pub fn take(network: &Network, culvert: &Culvert, guest: &mut Guest) -> Result<Self, LabError> {
+        let status = status(culvert)?;
+        let tunnels = || status.tunnels.iter();
+        let (linux_in, linux_out) = linux_packets(guest)?;
+        Ok(Self {
+            culvert_in: tunnels().map(|tunnel| tunnel.packets_in).sum(),
+            culvert_out: tunnels().map(|tunnel| tunnel.packets_out).sum(),
+            linux_in,
+            linux_out,
+            passed: passed(&network.router.run(&["nft", "list", "counters", "table", "inet", "passed"])?),
+            culvert_drops: status.drops,
+            linux_errors: words_and_numbers(&guest.run("cat /proc/net/xfrm_stat")?),
+        })
+    }
+
+    /// What was counted between `before` and now; names that did not grow are left out.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            culvert_in: self.culvert_in.saturating_sub(before.culvert_in),
+            culvert_out: self.culvert_out.saturating_sub(before.culvert_out),
+            linux_in: self.linux_in.saturating_sub(before.linux_in),
+            linux_out: self.linux_out.saturating_sub(before.linux_out),
+            passed: growth(&self.passed, &before.passed),
+            culvert_drops: growth(&self.culvert_drops, &before.culvert_drops),
+            linux_errors: growth(&self.linux_errors, &before.linux_errors),
+        }
+    }
+
+    /// Both ends counted the same packets, all of which passed as `kind`, and neither dropped any.
+    pub fn expect_clean(&self, kind: &str) -> Result<(), LabError> {
+        let all = self.culvert_in + self.culvert_out;
+        let only = BTreeMap::from([(kind.to_owned(), all)]);
+        let clean = self.culvert_out == self.linux_in
+            && self.culvert_in == self.linux_out
+            && self.culvert_in > 0
+            && self.culvert_out > 0
+            && self.passed == only
+            && self.culvert_drops.is_empty()
+            && self.linux_errors.is_empty();
+        if clean {
+            Ok(())
+        } else {
+            Err(LabError::Status(format!("not only {kind}, or not as many everywhere: {self:?}")))
+        }
+    }
+}
+
+pub fn status(culvert: &Culvert) -> Result<Status, LabError> {
+    let text = culvert.status_json()?;
+    serde_json::from_str(&text).map_err(|error| LabError::Status(format!("{error} in {text}")))
+}
+
+fn growth(now: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let grown = |(name, count): (&String, &u64)| {
+        let more = count.saturating_sub(before.get(name).copied().unwrap_or(0));
+        (more > 0).then(|| (name.clone(), more))
+    };
+    now.iter().filter_map(grown).collect()
+}
+
+/// Sums over the guest's states of the packets it received and sent.
+fn linux_packets(guest: &mut Guest) -> Result<(u64, u64), LabError> {
+    let own = [crate::network::GUEST.v4, crate::network::GUEST.v6];
+    Ok(packets_of(&guest.run("ip -s xfrm state")?, &own))
+}
+
+/// In `ip -s xfrm state`, a state begins with `src ADDRESS dst ADDRESS`, and a line `BYTES(bytes), PACKETS(packets)` follows
+/// `lifetime current:`.
+fn packets_of(listed: &str, own: &[&str]) -> (u64, u64) {
+    let (mut inbound, mut outbound, mut to_us, mut current) = (0, 0, false, false);
+    for line in listed.lines() {
+        match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+            ["src", _, "dst", dst, ..] if !line.starts_with(char::is_whitespace) => to_us = own.contains(dst),
+            ["lifetime", "current:", ..] => current = true,
+            [_, packets, ..] if current => {
+                current = false;
+                let packets: u64 = packets.trim_end_matches("(packets)").parse().unwrap_or(0);
+                *if to_us { &mut inbound } else { &mut outbound } += packets;
+            }
+            _ => {}
+        }
+    }
+    (inbound, outbound)
+}
+
+fn passed(listed: &str) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    let mut name = None;
+    for line in listed.lines() {
+        match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+            ["counter", counter, "{"] => name = counter.strip_prefix("n_").map(str::to_owned),
+            ["packets", count, ..] => {
+                if let (Some(name), Ok(count)) = (name.take(), count.parse()) {
+                    counts.insert(name, count);
+                }
+            }
+            _ => {}
+        }
+    }
+    counts
+}
+
+fn words_and_numbers(text: &str) -> BTreeMap<String, u64> {
+    let pair = |line: &str| {
+        let (name, count) = line.split_once(char::is_whitespace)?;
+        Some((name.to_owned(), count.trim().parse().ok()?))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_summed_by_direction() {
+        let listed = "src 192.0.2.1 dst 198.51.100.2
+\tproto esp spi 0x00001001(4097) reqid 1(0x00000001) mode tunnel
+\tlifetime config:
+\t  limit: soft (INF)(bytes), hard (INF)(bytes)
+\tlifetime current:
+\t  840(bytes), 10(packets)
+\t  add 2026-01-01 00:00:00 use 2026-01-01 00:00:01
+src 198.51.100.2 dst 192.0.2.1
+\tproto esp spi 0x00001000(4096) reqid 1(0x00000001) mode tunnel
+\tlifetime current:
+\t  252(bytes), 3(packets)
+";
+        assert_eq!(packets_of(listed, &["198.51.100.2"]), (10, 3));
+        assert_eq!(packets_of("", &["198.51.100.2"]), (0, 0));
+    }
+
+    #[test]
+    fn an_audit_is_clean_only_if_all_agree() {
+        let good = Audit {
+            culvert_in: 3,
+            culvert_out: 4,
+            linux_in: 4,
+            linux_out: 3,
+            passed: BTreeMap::from([("esp".to_owned(), 7)]),
+            ..Audit::default()
+        };
+        good.expect_clean("esp").expect("is clean");
+        assert!(good.expect_clean("ah").is_err());
+        assert!(Audit::default().expect_clean("esp").is_err(), "nothing happened");
+        let clear = BTreeMap::from([("esp".to_owned(), 7), ("clear".to_owned(), 1)]);
+        assert!(Audit { passed: clear, ..good.clone() }.expect_clean("esp").is_err());
+        assert!(Audit { linux_in: 5, ..good.clone() }.expect_clean("esp").is_err());
+        let drop = BTreeMap::from([("XfrmInError".to_owned(), 1)]);
+        assert!(Audit { linux_errors: drop, ..good }.expect_clean("esp").is_err());
+    }
+
+    #[test]
+    fn counters_that_stand_still_are_left_out() {
+        let before = words_and_numbers("XfrmInError\t2\nXfrmInNoStates \t0\n");
+        let now = words_and_numbers("XfrmInError\t5\nXfrmInNoStates \t0\n");
+        assert_eq!(growth(&now, &before), BTreeMap::from([("XfrmInError".to_owned(), 3)]));
+        assert_eq!(passed("counter n_esp {\n packets 7 bytes 1\n }"), BTreeMap::from([("esp".to_owned(), 7)]));
+    }
+}

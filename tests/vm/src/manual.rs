@@ -1,0 +1,141 @@
+//! A pair of SAs set by hand, as each side is told it.
+
+use crate::network::{GUEST, GUEST_NET, LAN, NEAR, NET, WAN};
+use crate::row::Row;
+use crate::suite::hex;
+use culvert_lab::{GatewayPlan, LabError, PortPlan, Route};
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// SPIs and keys of one row. Each row has its own, so that no sequence number of an earlier one matters.
+#[derive(Debug)]
+pub struct Manual<'a> {
+    pub row: &'a Row,
+    number: u16,
+}
+
+/// Whose packets a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    ToGuest,
+    FromGuest,
+}
+
+impl<'a> Manual<'a> {
+    pub fn new(row: &'a Row, number: u16) -> Self {
+        Self { row, number }
+    }
+
+    fn spi(&self, way: Way) -> u32 {
+        0x1000 + 2 * u32::from(self.number) + u32::from(way == Way::FromGuest)
+    }
+
+    /// Different octets throughout, and different for each row and way.
+    fn key(&self, way: Way) -> Vec<u8> {
+        let mut state = self.spi(way);
+        let next = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        (0..self.row.suite.key_len()).map(next).collect()
+    }
+
+    /// Writes the key files that [`Manual::culvert`] names.
+    pub fn write_keys(&self, directory: &Path) -> Result<(), LabError> {
+        for (name, way) in [("in.key", Way::FromGuest), ("out.key", Way::ToGuest)] {
+            let path = directory.join(name);
+            let made = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
+            made.and_then(|mut file| std::io::Write::write_all(&mut file, hex(&self.key(way)).as_bytes()))
+                .map_err(|source| LabError::File { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Culvert's configuration.
+    pub fn culvert(&self) -> GatewayPlan {
+        let row = self.row;
+        let mut more = format!(
+            "[[manual_sa]]\nname = \"row\"\nlocal = {:?}\nremote = {:?}\nspi_in = {:#x}\nspi_out = {:#x}\n",
+            WAN.of(row.outer),
+            GUEST.of(row.outer),
+            self.spi(Way::FromGuest),
+            self.spi(Way::ToGuest)
+        );
+        let _ = writeln!(
+            more,
+            "local_ts = [{:?}, {:?}]\nremote_ts = [{:?}, {:?}]",
+            NET.v4, NET.v6, GUEST_NET.v4, GUEST_NET.v6
+        );
+        let _ = writeln!(more, "suite = {:?}\nesn = {}", row.suite.word, row.esn);
+        more.push_str("key_in_file = \"in.key\"\nkey_out_file = \"out.key\"\n");
+        if row.encap {
+            more.push_str("encap = { keepalive = \"0s\" }\n");
+        }
+        GatewayPlan { more, ..gateway() }
+    }
+
+    /// What the guest's shell runs: old states and policies go, this row's come.
+    pub fn linux(&self) -> String {
+        let (ours, theirs) = (WAN.of(self.row.outer), GUEST.of(self.row.outer));
+        let mut script = "set -e\nip xfrm state flush\nip xfrm policy flush\n".to_owned();
+        for (from, to, way) in [(ours, theirs, Way::ToGuest), (theirs, ours, Way::FromGuest)] {
+            // `af-unspec`: packets of both families inside.
+            let _ = writeln!(
+                script,
+                "ip xfrm state add src {from} dst {to} proto esp spi {:#x} reqid 1 mode tunnel replay-window 64 \
+                 flag af-unspec{} {}{}",
+                self.spi(way),
+                if self.row.esn { " flag esn" } else { "" },
+                self.row.suite.linux_words(&self.key(way)),
+                if self.row.encap { " encap espinudp 4500 4500 0.0.0.0" } else { "" },
+            );
+        }
+        for (here, there) in [(GUEST_NET.v4, NET.v4), (GUEST_NET.v6, NET.v6)] {
+            let template = |from, to| format!("tmpl src {from} dst {to} proto esp reqid 1 mode tunnel");
+            let out = template(theirs, ours);
+            let inbound = template(ours, theirs);
+            let _ = writeln!(script, "ip xfrm policy add dir out src {here} dst {there} {out}");
+            let _ = writeln!(script, "ip xfrm policy add dir in src {there} dst {here} {inbound}");
+            let _ = writeln!(script, "ip xfrm policy add dir fwd src {there} dst {here} {inbound}");
+        }
+        script
+    }
+}
+
+/// What all rows have in common.
+pub fn gateway() -> GatewayPlan {
+    let port = |name: &str, addresses: [String; 2]| PortPlan {
+        name: name.to_owned(),
+        interface: name.to_owned(),
+        addresses: addresses.to_vec(),
+    };
+    let route = |destination: &str, via: &str| Route { destination: destination.to_owned(), via: via.to_owned() };
+    GatewayPlan {
+        workers: vec![0],
+        ports: vec![port("lan", LAN.with_lengths()), port("wan", WAN.with_lengths())],
+        routes: vec![route("0.0.0.0/0", NEAR.v4), route("::/0", NEAR.v6)],
+        metrics: "127.0.0.1:9469".to_owned(),
+        ..GatewayPlan::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::rows;
+
+    #[test]
+    fn no_key_is_used_twice() {
+        let rows = rows();
+        let mut keys: Vec<Vec<u8>> = (0..)
+            .zip(&rows)
+            .flat_map(|(number, row)| [Way::ToGuest, Way::FromGuest].map(|way| Manual::new(row, number).key(way)))
+            .collect();
+        let all = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), all);
+    }
+}

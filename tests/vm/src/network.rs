@@ -1,0 +1,80 @@
+use culvert_lab::{Lab, LabError, Namespace};
+
+/// `host — gateway — router — guest — guest's host`, dual stack throughout.
+///
+/// The gateway's ports `lan` and `wan` belong to Culvert. The router stands between so that the way can have a smaller MTU or
+/// translate addresses, and it counts what passes. The guest's own host is a network namespace inside the guest.
+#[derive(Debug)]
+pub struct Network {
+    pub host: Namespace,
+    pub gateway: Namespace,
+    /// Ports `gateway` and `guest`, the latter a tap for QEMU.
+    pub router: Namespace,
+    pub lab: Lab,
+}
+
+/// An address of each family, without prefix length.
+pub struct Pair {
+    pub v4: &'static str,
+    pub v6: &'static str,
+}
+
+impl Pair {
+    pub fn of(&self, family: culvert_lab::Family) -> &'static str {
+        match family {
+            culvert_lab::Family::V4 => self.v4,
+            culvert_lab::Family::V6 => self.v6,
+        }
+    }
+
+    /// With the prefix lengths of every network here.
+    pub fn with_lengths(&self) -> [String; 2] {
+        [format!("{}/24", self.v4), format!("{}/64", self.v6)]
+    }
+}
+
+pub const NET: Pair = Pair { v4: "10.1.0.0/24", v6: "fd00:1::/64" };
+pub const HOST: Pair = Pair { v4: "10.1.0.10", v6: "fd00:1::10" };
+pub const LAN: Pair = Pair { v4: "10.1.0.1", v6: "fd00:1::1" };
+pub const WAN: Pair = Pair { v4: "192.0.2.1", v6: "2001:db8:1::1" };
+/// The router's ports.
+pub const NEAR: Pair = Pair { v4: "192.0.2.254", v6: "2001:db8:1::fe" };
+pub const FAR: Pair = Pair { v4: "198.51.100.254", v6: "2001:db8:2::fe" };
+pub const GUEST: Pair = Pair { v4: "198.51.100.2", v6: "2001:db8:2::2" };
+pub const GUEST_LAN: Pair = Pair { v4: "10.2.0.1", v6: "fd00:2::1" };
+pub const GUEST_HOST: Pair = Pair { v4: "10.2.0.10", v6: "fd00:2::10" };
+pub const GUEST_NET: Pair = Pair { v4: "10.2.0.0/24", v6: "fd00:2::/64" };
+
+/// Room for every row's headers: hosts send packets that fit.
+pub const HOST_MTU: &str = "1400";
+
+impl Network {
+    pub fn build() -> Result<Self, LabError> {
+        let lab = Lab::new()?;
+        let host = lab.namespace("host")?;
+        let gateway = lab.namespace("gw")?;
+        let router = lab.namespace("router")?;
+        host.link("eth0", &gateway, "lan")?;
+        gateway.link("wan", &router, "gateway")?;
+        for port in ["lan", "wan"] {
+            // No IPv6 of the kernel's own on Culvert's ports.
+            gateway.sysctl(&format!("net/ipv6/conf/{port}/disable_ipv6"), "1")?;
+        }
+        router.ip(&["tuntap", "add", "guest", "mode", "tap"])?;
+        router.ip(&["link", "set", "guest", "up"])?;
+        for (namespace, interface, addresses) in
+            [(&host, "eth0", &HOST), (&router, "gateway", &NEAR), (&router, "guest", &FAR)]
+        {
+            namespace.plain_frames(interface)?;
+            let with_lengths = addresses.with_lengths();
+            namespace.add_addresses(interface, &with_lengths.each_ref().map(String::as_str))?;
+        }
+        host.ip(&["link", "set", "eth0", "mtu", HOST_MTU])?;
+        for via in [LAN.v4, LAN.v6] {
+            host.ip(&["route", "add", "default", "via", via])?;
+        }
+        router.sysctl("net/ipv4/ip_forward", "1")?;
+        router.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+        Ok(Self { host, gateway, router, lab })
+    }
+}
