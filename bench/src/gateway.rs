@@ -5,7 +5,7 @@ use crate::cipher::{Cipher, Provider};
 use crate::frame::{Link, Packet, Size, udp_frame};
 use crate::measure::{BURSTS, PACKETS};
 use arrayvec::ArrayVec;
-use culvert_engine::{BURST, Housekeeping, Interface, Io, PortId, Punt, Route, Shared, Tick, Worker};
+use culvert_engine::{Attachment, BURST, Housekeeping, Interface, Io, PortId, Punt, Route, Shared, Tick, Worker};
 use culvert_link::record::{Command, Event};
 use culvert_link::{Layout, MIN_RING_BYTES, Region, SlotInit};
 use culvert_model::{
@@ -275,7 +275,7 @@ fn frames(size: Size, to: impl Fn(u8) -> Ipv4Addr) -> Result<Vec<Vec<u8>>, Error
 fn interfaces(site: u8) -> Result<Vec<Interface>, Error> {
     let of = |port, addr: Ipv4Addr, prefix| {
         let net = IpNet::new(IpAddr::V4(addr), prefix).map_err(|_| Error::Setup("prefix"))?;
-        Ok(Interface { port, mac: station(site, port).0, mtu: MTU, addresses: vec![net] })
+        Ok(Interface { port, attachment: Attachment::Port, mac: station(site, port).0, mtu: MTU, addresses: vec![net] })
     };
     Ok(vec![of(WAN, wan_addr(site), 24)?, of(LAN, Ipv4Addr::new(10, site, 0, 1), 16)?])
 }

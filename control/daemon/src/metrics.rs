@@ -39,7 +39,7 @@ fn thread_name(daemon: &Daemon, thread: usize) -> String {
 
 fn ports_and_workers(out: &mut Exposition, daemon: &Daemon) {
     let region = daemon.plane.region();
-    for (index, interface) in daemon.config.interfaces.iter().enumerate() {
+    for (index, (_, interface)) in daemon.config.ports().enumerate() {
         for (counter, value) in status::port_counters(region, index) {
             out.add(counter.metric(), &[&interface.name], value as f64);
         }

@@ -141,8 +141,8 @@ fn words(selectors: &[culvert_model::TrafficSelector]) -> Vec<String> {
 }
 
 fn ports(config: &Config, region: &Region) -> Vec<Port> {
-    let interfaces = config.interfaces.iter().take(PORTS).enumerate();
-    let port = |(index, interface): (usize, &culvert_config::Interface)| {
+    let interfaces = config.ports().take(PORTS).enumerate();
+    let port = |(index, (_, interface)): (usize, (usize, &culvert_config::Interface))| {
         let counters = port_counters(region, index);
         Port {
             name: interface.name.clone(),

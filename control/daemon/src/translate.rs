@@ -64,18 +64,29 @@ fn local_addresses(config: &Config, from: &Connection) -> Result<Vec<IpAddr>, Tr
     let Some(&peer) = from.remote_addrs.first().filter(|_| from.local_addrs.is_empty()) else {
         return Ok(from.local_addrs.clone());
     };
-    let next_hop = next_hop(config, peer);
-    let own = config.interfaces.iter().flat_map(|interface| &interface.addresses);
-    let own = own.filter(|net| net.contains(&next_hop)).max_by_key(|net| net.prefix_len());
-    own.map(|net| vec![net.addr()])
-        .ok_or_else(|| TranslateError::NoLocalAddress { connection: from.name.clone(), peer })
+    let own = source_for(config, peer);
+    own.map(|addr| vec![addr]).ok_or_else(|| TranslateError::NoLocalAddress { connection: from.name.clone(), peer })
 }
 
-fn next_hop(config: &Config, peer: IpAddr) -> IpAddr {
+/// The own address on the network of the next hop; where the route names an interface only, its first of the family.
+fn source_for(config: &Config, peer: IpAddr) -> Option<IpAddr> {
+    let route = route(config, peer);
+    let next_hop = route.and_then(|route| route.via).unwrap_or(peer);
+    let all = config.interfaces.iter().flat_map(|interface| &interface.addresses);
+    let holding = all.filter(|net| net.contains(&next_hop)).max_by_key(|net| net.prefix_len());
+    let named = || {
+        let name = route?.interface.as_ref()?;
+        let interface = config.interfaces.iter().find(|interface| interface.name == *name)?;
+        interface.addresses.iter().find(|net| net.addr().is_ipv4() == peer.is_ipv4())
+    };
+    holding.or_else(named).map(|net| net.addr())
+}
+
+/// The static route to `peer`, where it is on no network of an interface.
+fn route(config: &Config, peer: IpAddr) -> Option<&culvert_config::Route> {
     let connected = config.interfaces.iter().flat_map(|interface| &interface.addresses).any(|net| net.contains(&peer));
     let routes = config.routes.iter().filter(|route| route.destination.contains(&peer));
-    let best = routes.max_by_key(|route| route.destination.prefix_len());
-    best.filter(|_| !connected).map_or(peer, |route| route.via)
+    routes.max_by_key(|route| route.destination.prefix_len()).filter(|_| !connected)
 }
 
 fn child(id: ChildId, from: &Child) -> ike::Child {
@@ -135,8 +146,19 @@ mod tests {
 
     #[test]
     fn any_becomes_the_address_the_route_leaves_by() {
-        let config = parse("");
-        assert_eq!(next_hop(&config, "198.51.100.7".parse().unwrap()), "192.0.2.254".parse::<IpAddr>().unwrap());
-        assert_eq!(next_hop(&config, "10.1.2.3".parse().unwrap()), "10.1.2.3".parse::<IpAddr>().unwrap());
+        let config = parse(
+            "[[route]]\ndestination = \
+             \"203.0.113.0/24\"\ninterface = \"lan\"\n",
+        );
+        for (peer, own) in [
+            ("198.51.100.7", Some("192.0.2.1")),
+            ("10.1.2.3", Some("10.1.0.1")),
+            ("2001:db8::9", Some("2001:db8::1")),
+            ("203.0.113.9", Some("10.1.0.1")),
+            ("2001:db8:9::1", None),
+        ] {
+            let own = own.map(|own| own.parse().unwrap());
+            assert_eq!(source_for(&config, peer.parse().unwrap()), own, "{peer}");
+        }
     }
 }

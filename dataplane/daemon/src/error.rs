@@ -50,6 +50,8 @@ pub enum Error {
     Memory { given: u64, fit: u32, needed: u32, enough: u64 },
     #[error(transparent)]
     Topology(#[from] culvert_engine::TopologyError),
+    #[error("interface \"{interface}\": there is no interface \"{parent}\"")]
+    NoParent { interface: String, parent: String },
     #[error("[[route]] {destination}: there is no interface \"{interface}\"")]
     NoInterface { destination: String, interface: String },
     #[error("a thread could not be started: {0}")]

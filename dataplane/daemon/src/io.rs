@@ -38,21 +38,27 @@ impl Exit {
 
 /// Everything a thread sends by.
 pub struct Exits {
-    /// By port.
-    exits: Vec<Exit>,
+    /// By port; nothing where an interface is no port.
+    exits: Vec<Option<Exit>>,
     punts: Arc<Punts>,
     pool: Pool,
     counters: Counters,
 }
 
 impl Exits {
-    pub fn new(exits: Vec<Exit>, punts: Arc<Punts>, pool: Pool, counters: Counters) -> Self {
-        Self { exits, punts, pool, counters }
+    pub fn new(exits: Vec<(PortId, Exit)>, punts: Arc<Punts>, pool: Pool, counters: Counters) -> Self {
+        let mut by_port = Vec::new();
+        for (port, exit) in exits {
+            let index = usize::from(port.0);
+            by_port.resize_with(by_port.len().max(index + 1), || None);
+            by_port[index] = Some(exit);
+        }
+        Self { exits: by_port, punts, pool, counters }
     }
 
     /// Sends what is pending. What finds no room stays so.
     pub fn flush(&mut self) {
-        for exit in &mut self.exits {
+        for exit in self.exits.iter_mut().flatten() {
             if let Exit::Own { queue, pending } = exit {
                 send(queue, pending, &self.counters);
             }
@@ -74,7 +80,7 @@ fn send(queue: &mut TxQueue, pending: &mut Burst, counters: &Counters) {
 
 impl Io<Packet> for Exits {
     fn transmit(&mut self, port: PortId, frame: Packet) {
-        match self.exits.get_mut(usize::from(port.0)) {
+        match self.exits.get_mut(usize::from(port.0)).and_then(Option::as_mut) {
             Some(Exit::Own { queue, pending }) => {
                 if pending.is_full() {
                     send(queue, pending, &self.counters);

@@ -57,7 +57,7 @@ fn free_huge_pages(dir: &Path) -> u64 {
 
 /// A pool that can never run empty by queues alone, if there is memory for it.
 pub fn pool(config: &Config, memory: dpdk::Memory) -> Result<PoolConfig, Error> {
-    let (workers, ports) = (config.dataplane.workers.len() as u32, config.interfaces.len() as u32);
+    let (workers, ports) = (config.dataplane.workers.len() as u32, config.ports().count() as u32);
     let mtu = config.interfaces.iter().map(|interface| interface.mtu).max().unwrap_or(1500);
     let data_len = (mtu + FRAME_EXTRA).next_multiple_of(64).max(2048);
     let needed = buffers_needed(workers, ports);

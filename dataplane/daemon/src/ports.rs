@@ -4,21 +4,22 @@ use crate::error::Error;
 use crate::io::{Exit, Inbox};
 use crate::memory::DESCRIPTORS;
 use culvert_config::{Config, Device, Interface};
-use culvert_engine::{PortId, Route};
+use culvert_engine::{Attachment, PortId, Route};
 use dpdk::{DeviceInfo, Eal, Pool, Port, PortConfig, RxQueue, Started, TxQueue};
 use std::sync::Arc;
 
 /// All ports, in the order of the configuration.
 pub struct Ports {
     pub ports: Vec<Port>,
+    /// The number of the interface that each is.
+    ids: Vec<PortId>,
     queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)>,
 }
 
 /// What one worker takes from and sends by.
 pub struct Share {
     pub rx: Vec<(PortId, RxQueue)>,
-    /// By port.
-    pub exits: Vec<Exit>,
+    pub exits: Vec<(PortId, Exit)>,
 }
 
 /// Opens every port, then starts every port: a port that is missing is noticed before a line goes up.
@@ -27,13 +28,13 @@ pub fn open(eal: &Eal, config: &Config, pool: &Pool) -> Result<Ports, Error> {
         let interface = interface.name.clone();
         move |source| Error::Port { interface, source }
     };
-    let names = device_names(config.interfaces.iter().map(|interface| &interface.device));
+    let names = device_names(config.ports().map(|(_, interface)| &interface.device));
     let mut devices = Vec::new();
-    for (interface, name) in config.interfaces.iter().zip(&names) {
+    for ((_, interface), name) in config.ports().zip(&names) {
         devices.push(dpdk::Device::probe(eal, name).map_err(failed(interface))?);
     }
-    let (mut ports, mut queues) = (Vec::new(), Vec::new());
-    for (interface, device) in config.interfaces.iter().zip(devices) {
+    let (mut ports, mut ids, mut queues) = (Vec::new(), Vec::new(), Vec::new());
+    for ((index, interface), device) in config.ports().zip(devices) {
         let (rx_queues, tx_queues) = queue_counts(device.info(), config.dataplane.workers.len());
         let port_config = PortConfig {
             rx_queues,
@@ -53,9 +54,10 @@ pub fn open(eal: &Eal, config: &Config, pool: &Pool) -> Result<Ports, Error> {
             port.info().driver
         );
         ports.push(port);
+        ids.push(port_id(index));
         queues.push((rx, tx));
     }
-    Ok(Ports { ports, queues })
+    Ok(Ports { ports, ids, queues })
 }
 
 /// A queue for each worker where the port spreads what comes in by itself.
@@ -103,35 +105,56 @@ impl Ports {
     pub fn deal(&mut self, inboxes: &[Arc<Inbox>]) -> Vec<Share> {
         let workers = inboxes.len().max(1);
         let mut shares: Vec<Share> = inboxes.iter().map(|_| Share { rx: Vec::new(), exits: Vec::new() }).collect();
-        for (port, (rx, tx)) in self.queues.drain(..).enumerate() {
+        for (port, ((rx, tx), id)) in self.queues.drain(..).zip(&self.ids).enumerate() {
             for (queue, rx) in rx.into_iter().enumerate() {
-                shares[(port + queue) % workers].rx.push((port_id(port), rx));
+                shares[(port + queue) % workers].rx.push((*id, rx));
             }
             let mut own: Vec<Option<TxQueue>> = inboxes.iter().map(|_| None).collect();
             for (queue, tx) in tx.into_iter().enumerate() {
                 own[(port + queue) % workers] = Some(tx);
             }
             for (share, own) in shares.iter_mut().zip(own) {
-                share.exits.push(own.map_or_else(|| by_inbox(port, inboxes), Exit::own));
+                share.exits.push((*id, own.map_or_else(|| by_inbox(port, inboxes), Exit::own)));
             }
         }
         shares
     }
 
     /// How a thread without queues sends.
-    pub fn exits_by_inbox(&self, inboxes: &[Arc<Inbox>]) -> Vec<Exit> {
-        (0..self.ports.len()).map(|port| by_inbox(port, inboxes)).collect()
+    pub fn exits_by_inbox(&self, inboxes: &[Arc<Inbox>]) -> Vec<(PortId, Exit)> {
+        self.ids.iter().enumerate().map(|(port, id)| (*id, by_inbox(port, inboxes))).collect()
     }
 
     /// Interfaces as the engine knows them.
     pub fn interfaces(&self, config: &Config) -> Result<Vec<culvert_engine::Interface>, Error> {
-        let both = config.interfaces.iter().zip(&self.ports).enumerate();
-        both.map(|(index, (interface, port))| {
-            let mac = port.mac().map_err(|source| Error::Port { interface: interface.name.clone(), source })?;
+        let interface = |(index, interface): (usize, &Interface)| {
+            let attachment = attachment(config, interface)?;
+            let carrier = match attachment {
+                Attachment::Port => port_id(index),
+                Attachment::Vlan { parent, .. } => parent,
+            };
+            let mac = match self.ids.iter().position(|id| *id == carrier) {
+                Some(at) => self.ports[at].mac(),
+                None => Ok([0; 6]),
+            };
+            let mac = mac.map_err(|source| Error::Port { interface: interface.name.clone(), source })?;
             let (mtu, addresses) = (interface.mtu, interface.addresses.clone());
-            Ok(culvert_engine::Interface { port: port_id(index), mac, mtu, addresses })
-        })
-        .collect()
+            Ok(culvert_engine::Interface { port: port_id(index), attachment, mac, mtu, addresses })
+        };
+        config.interfaces.iter().enumerate().map(interface).collect()
+    }
+}
+
+fn attachment(config: &Config, interface: &Interface) -> Result<Attachment, Error> {
+    match (&interface.device, interface.vlan) {
+        (Device::Interface(parent), Some(id)) => {
+            let place = config.interfaces.iter().position(|other| other.name == *parent);
+            let parent = place
+                .map(port_id)
+                .ok_or_else(|| Error::NoParent { interface: interface.name.clone(), parent: parent.clone() })?;
+            Ok(Attachment::Vlan { parent, id })
+        }
+        _ => Ok(Attachment::Port),
     }
 }
 
@@ -154,7 +177,7 @@ pub fn routes(config: &Config) -> Result<Vec<Route>, Error> {
             })
         };
         let port = route.interface.as_ref().map(find).transpose()?;
-        Ok(Route { destination: route.destination, via: Some(route.via), port })
+        Ok(Route { destination: route.destination, via: route.via, port })
     };
     config.routes.iter().map(route).collect()
 }

@@ -17,8 +17,9 @@ pub fn check(config: &Config, cores: &[usize]) -> Result<(), Error> {
     if workers.len() > HOUSEKEEPING {
         return Err(Error::TooManyWorkers(workers.len(), HOUSEKEEPING));
     }
-    if config.interfaces.len() > PORTS {
-        return Err(Error::TooManyPorts(config.interfaces.len(), PORTS));
+    let ports = config.ports().count();
+    if ports > PORTS {
+        return Err(Error::TooManyPorts(ports, PORTS));
     }
     if let Some(&core) = workers.iter().find(|core| !cores.contains(&usize::from(**core))) {
         return Err(Error::NoCore { core, there: ranges(cores) });
@@ -26,7 +27,7 @@ pub fn check(config: &Config, cores: &[usize]) -> Result<(), Error> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::NotRoot);
     }
-    config.interfaces.iter().try_for_each(|interface| device(interface, Path::new("/sys/bus/pci/devices")))
+    config.ports().try_for_each(|(_, interface)| device(interface, Path::new("/sys/bus/pci/devices")))
 }
 
 fn device(interface: &Interface, pci: &Path) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use crate::io::{Io, Origin, PortId, Punt};
 use crate::packet::{Arrived, Destination, Head, Transit};
 use crate::reason;
 use crate::shared::View;
-use crate::topology::Interface;
+use crate::topology::{Interface, Topology};
 use crate::worker::{Batch, Worker};
 use culvert_model::Spi;
 use culvert_telemetry::DropReason;
@@ -15,8 +15,9 @@ use culvert_wire::nat_traversal::{self, IKE_PORT, NAT_TRAVERSAL_PORT, NON_ESP_MA
 use culvert_wire::{EtherType, Fragmentation, Mac, esp, ethernet, protocol, udp, vlan};
 use std::net::SocketAddr;
 
-/// Where a frame's packet starts, and to whom the frame was sent.
+/// Where a frame's packet starts, which interface it is for, and to whom it was sent.
 struct Link {
+    port: PortId,
     len: usize,
     ether_type: EtherType,
     to_group: bool,
@@ -65,6 +66,7 @@ impl<A: Aead> Worker<A> {
                     continue;
                 }
             };
+            let port = link.port;
             let Some(head) = class.head() else {
                 self.punt(io, Punt::Neighbour { port, frame });
                 continue;
@@ -106,7 +108,7 @@ impl Class {
 }
 
 fn classify_one<B: Buffer>(view: &View, interface: &Interface, frame: &B) -> Result<(Link, Class), DropReason> {
-    let (link, packet) = link_layer(interface, frame.data())?;
+    let (link, packet) = link_layer(&view.topology, interface, frame.data())?;
     match link.ether_type {
         EtherType::ARP => return Ok((link, Class::Neighbour)),
         EtherType::IPV4 | EtherType::IPV6 => {}
@@ -132,21 +134,23 @@ fn classify_one<B: Buffer>(view: &View, interface: &Interface, frame: &B) -> Res
     Ok((link, class))
 }
 
-fn link_layer<'a>(interface: &Interface, frame: &'a [u8]) -> Result<(Link, &'a [u8]), DropReason> {
+fn link_layer<'a>(topology: &Topology, interface: &Interface, frame: &'a [u8]) -> Result<(Link, &'a [u8]), DropReason> {
     let (header, payload) = ethernet::Repr::parse(frame).map_err(reason::of_ethernet)?;
     let to_group = header.destination.is_multicast();
     if !to_group && header.destination != Mac(interface.mac) {
         return Err(DropReason::NotOurMac);
     }
     if header.ether_type != EtherType::VLAN {
-        return Ok((Link { len: ethernet::LEN, ether_type: header.ether_type, to_group }, payload));
+        let port = interface.port;
+        return Ok((Link { port, len: ethernet::LEN, ether_type: header.ether_type, to_group }, payload));
     }
     let (tag, payload) = vlan::Repr::parse(payload).map_err(reason::of_vlan)?;
-    // Identifier 0 only carries a priority (IEEE 802.1Q §6.9).
-    if tag.id != 0 {
-        return Err(DropReason::UnknownVlan);
-    }
-    Ok((Link { len: ethernet::LEN + vlan::LEN, ether_type: tag.ether_type, to_group }, payload))
+    let port = match tag.id {
+        // Only carries a priority (IEEE 802.1Q §6.9).
+        0 => interface.port,
+        id => topology.vlan(interface.port, id).ok_or(DropReason::UnknownVlan)?.port,
+    };
+    Ok((Link { port, len: ethernet::LEN + vlan::LEN, ether_type: tag.ether_type, to_group }, payload))
 }
 
 /// A packet to one of our addresses.

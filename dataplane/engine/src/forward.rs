@@ -8,7 +8,7 @@ use crate::shared::View;
 use crate::topology::is_link_local;
 use crate::worker::{Batch, Worker};
 use culvert_telemetry::DropReason;
-use culvert_wire::{EtherType, ethernet};
+use culvert_wire::{EtherType, ethernet, vlan};
 
 impl<A: Aead> Worker<A> {
     /// Finds the way of packets that leave in clear.
@@ -61,13 +61,29 @@ impl<A: Aead> Worker<A> {
                 _ => EtherType::IPV4,
             };
             let header = ethernet::Repr { destination, source: hop.source_mac, ether_type };
-            match packet.prepend(ethernet::LEN) {
-                Some(room) => {
-                    room.copy_from_slice(&header.to_bytes());
-                    io.transmit(hop.port, packet);
-                }
+            match put_header(&mut packet, header, hop.vlan) {
+                Some(()) => io.transmit(hop.device, packet),
                 None => self.counters.drop(DropReason::NoHeadroom),
             }
         }
     }
+}
+
+/// The Ethernet header in front of the packet, with a tag where the interface is a VLAN. `None` without room.
+fn put_header<B: Buffer>(packet: &mut B, header: ethernet::Repr, vlan: Option<u16>) -> Option<()> {
+    let Some(id) = vlan else {
+        packet.prepend(ethernet::LEN)?.copy_from_slice(&header.to_bytes());
+        return Some(());
+    };
+    let (header, tag) = tagged(header, id);
+    let (first, second) = packet.prepend(ethernet::LEN + vlan::LEN)?.split_at_mut_checked(ethernet::LEN)?;
+    first.copy_from_slice(&header.to_bytes());
+    second.copy_from_slice(&tag.to_bytes());
+    Some(())
+}
+
+/// The header that announces a tag, and the tag that takes over what it announced.
+pub(crate) fn tagged(header: ethernet::Repr, id: u16) -> (ethernet::Repr, vlan::Repr) {
+    let tag = vlan::Repr { priority: 0, drop_eligible: false, id, ether_type: header.ether_type };
+    (ethernet::Repr { ether_type: EtherType::VLAN, ..header }, tag)
 }

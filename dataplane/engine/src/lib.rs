@@ -75,5 +75,5 @@ pub use housekeeping::Housekeeping;
 pub use io::{BURST, Io, Origin, PortId, Punt, Tick};
 pub use rustcrypto::RustCrypto;
 pub use shared::Shared;
-pub use topology::{Interface, Neighbour, Route, TopologyError};
+pub use topology::{Attachment, Interface, Neighbour, Route, TopologyError};
 pub use worker::Worker;

@@ -3,18 +3,19 @@
 use crate::aead::Aead;
 use crate::ageing::PER_TICK;
 use crate::buffer::Buffer;
+use crate::forward::tagged;
 use crate::host::{Failure, Output, datagram, discovery};
 use crate::housekeeping::Housekeeping;
 use crate::io::{Io, Origin, PortId, Punt, Tick};
 use crate::packet::{Head, Transit};
 use crate::retire::Retired;
 use crate::sad::{Entry, Installed};
-use crate::topology::Hop;
+use crate::topology::{Attachment, Hop};
 use crate::worker::{Batch, seconds};
 use culvert_link::record::Datagram;
 use culvert_telemetry::{DropReason, WorkerCounter};
-use culvert_wire::Mac;
 use culvert_wire::ipv4::ChecksumMode;
+use culvert_wire::{Mac, ethernet};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -145,11 +146,27 @@ impl<A: Aead, B: Buffer> Housekeeping<A, B> {
         }
     }
 
-    /// The frame in `scratch`.
+    /// The frame in `scratch`, by the interface, with its tag if it is a VLAN.
     pub(crate) fn send_frame(&mut self, port: PortId, io: &mut impl Io<B>) {
+        let attachment = self.shared.topology.load().interface(port).map(|interface| interface.attachment);
+        let device = match attachment {
+            Some(Attachment::Port) => port,
+            Some(Attachment::Vlan { parent, id }) => {
+                self.tag_scratch(id);
+                parent
+            }
+            None => return,
+        };
         if let Some(frame) = self.buffer_of_scratch(io) {
-            io.transmit(port, frame);
+            io.transmit(device, frame);
         }
+    }
+
+    fn tag_scratch(&mut self, id: u16) {
+        let Ok((header, _)) = ethernet::Repr::parse(&self.scratch) else { return };
+        let (header, tag) = tagged(header, id);
+        let front = header.to_bytes().into_iter().chain(tag.to_bytes());
+        self.scratch.splice(..ethernet::LEN, front);
     }
 
     fn buffer_of_scratch(&mut self, io: &mut impl Io<B>) -> Option<B> {

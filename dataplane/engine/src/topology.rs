@@ -8,16 +8,28 @@ use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-/// One port with the addresses of the box on it.
+/// A way out with the addresses of the box on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
+    /// Its own number, whatever its packets travel by.
     pub port: PortId,
+    pub attachment: Attachment,
+    /// Of a VLAN that of its parent.
     pub mac: [u8; 6],
     /// Largest IP packet, octets.
     pub mtu: u16,
     /// Each address with the length of its connected prefix. A link-local IPv6 address is added to an interface that
     /// has none (RFC 4291 §2.8).
     pub addresses: Vec<IpNet>,
+}
+
+/// What the packets of an interface travel by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// A port of its own, in frames without a tag.
+    Port,
+    /// The port of another interface, in frames with this identifier (IEEE 802.1Q §9.6).
+    Vlan { parent: PortId, id: u16 },
 }
 
 /// A static route.
@@ -34,6 +46,8 @@ pub struct Route {
 pub enum TopologyError {
     #[error("two interfaces have port {0:?}")]
     DuplicatePort(PortId),
+    #[error("the VLAN {1} of port {0:?} has another interface, or there is no such port")]
+    BadVlan(PortId, u16),
     #[error("route to {0}: no interface has port {1:?}")]
     NoSuchPort(IpNet, PortId),
     #[error("route to {0}: the next hop {1} is in no connected network")]
@@ -66,6 +80,8 @@ pub(crate) struct Topology {
 struct Fixed {
     /// By port.
     interfaces: Vec<Option<Interface>>,
+    /// Parent and identifier of each VLAN, sorted, and its interface.
+    vlans: Vec<((PortId, u16), PortId)>,
     own_v4: Vec<Ipv4Addr>,
     own_v6: Vec<Ipv6Addr>,
     broadcasts: Vec<Ipv4Addr>,
@@ -76,6 +92,9 @@ struct Fixed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hop {
     pub port: PortId,
+    /// The port whose queues the frame goes to, and the tag it goes with.
+    pub device: PortId,
+    pub vlan: Option<u16>,
     pub next_hop: IpAddr,
     pub source_mac: Mac,
     /// `None`: not resolved yet.
@@ -88,6 +107,7 @@ impl Topology {
         for interface in &mut interfaces {
             add_link_local(interface);
         }
+        let vlans = vlans(&interfaces)?;
         let fib = SortedFib::new(all_routes(&interfaces, routes)?);
         let addresses = || interfaces.iter().flat_map(|i| &i.addresses);
         let mut own_v4: Vec<_> = addresses().filter_map(|net| v4(net.addr())).collect();
@@ -108,7 +128,7 @@ impl Topology {
                 _ => return Err(TopologyError::DuplicatePort(port)),
             }
         }
-        let fixed = Fixed { interfaces: by_port, own_v4, own_v6, broadcasts, fib: Box::new(fib) };
+        let fixed = Fixed { interfaces: by_port, vlans, own_v4, own_v6, broadcasts, fib: Box::new(fib) };
         Ok(Self { generation: 1, fixed: Arc::new(fixed), neighbours: Vec::new() })
     }
 
@@ -124,6 +144,12 @@ impl Topology {
 
     pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
         self.fixed.interfaces.iter().flatten()
+    }
+
+    /// The interface of frames that come in on `port` with this identifier in their tag.
+    pub fn vlan(&self, port: PortId, id: u16) -> Option<&Interface> {
+        let at = self.fixed.vlans.binary_search_by_key(&(port, id), |vlan| vlan.0).ok()?;
+        self.fixed.vlans.get(at).and_then(|vlan| self.interface(vlan.1))
     }
 
     pub fn is_own(&self, addr: IpAddr) -> bool {
@@ -170,13 +196,31 @@ impl Topology {
 
     fn hop_by(&self, port: PortId, next_hop: IpAddr, mac: Option<Mac>) -> Option<Hop> {
         let interface = self.interface(port)?;
-        Some(Hop { port, next_hop, source_mac: Mac(interface.mac), mac, mtu: interface.mtu })
+        let (device, vlan) = match interface.attachment {
+            Attachment::Port => (port, None),
+            Attachment::Vlan { parent, id } => (parent, Some(id)),
+        };
+        Some(Hop { port, device, vlan, next_hop, source_mac: Mac(interface.mac), mac, mtu: interface.mtu })
     }
 
     fn neighbour(&self, port: PortId, addr: IpAddr) -> Option<Mac> {
         let at = self.neighbours.binary_search_by_key(&(port, addr), |n| (n.port, n.addr)).ok()?;
         self.neighbours.get(at).map(|n| n.mac)
     }
+}
+
+/// Each VLAN once, on a port that is one.
+fn vlans(interfaces: &[Interface]) -> Result<Vec<((PortId, u16), PortId)>, TopologyError> {
+    let is_port = |port| interfaces.iter().any(|i| i.port == port && i.attachment == Attachment::Port);
+    let mut vlans = Vec::new();
+    for interface in interfaces {
+        let Attachment::Vlan { parent, id } = interface.attachment else { continue };
+        match vlans.binary_search_by_key(&(parent, id), |vlan: &((PortId, u16), PortId)| vlan.0) {
+            Err(at) if is_port(parent) => vlans.insert(at, ((parent, id), interface.port)),
+            _ => return Err(TopologyError::BadVlan(parent, id)),
+        }
+    }
+    Ok(vlans)
 }
 
 /// Static routes, then connected ones, which win over a static route to the same prefix.
@@ -250,7 +294,8 @@ mod tests {
 
     fn interface(port: u16, addresses: &[&str]) -> Interface {
         let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
-        Interface { port: PortId(port), mac: [2, 0, 0, 0, 0, port as u8], mtu: 1500, addresses }
+        let attachment = Attachment::Port;
+        Interface { port: PortId(port), attachment, mac: [2, 0, 0, 0, 0, port as u8], mtu: 1500, addresses }
     }
 
     fn route(destination: &str, via: Option<&str>, port: Option<u16>) -> Route {

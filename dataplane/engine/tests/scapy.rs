@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use culvert_engine::testing::VecBuffer;
-use culvert_engine::{Buffer, Housekeeping, Interface, Io, PortId, Punt, RustCrypto, Shared, Tick, Worker};
+use culvert_engine::{Attachment, Buffer, Housekeeping, Interface, Io, PortId, Punt, RustCrypto, Shared, Tick, Worker};
 use culvert_link::record::{Command, Event};
 use culvert_link::{Layout, MIN_RING_BYTES, Region, SlotInit};
 use culvert_model::*;
@@ -180,6 +180,7 @@ impl Gateway {
         let region = Region::anonymous(Layout { slots: 64, ring_bytes: MIN_RING_BYTES }).unwrap();
         let interface = |port, addresses: [&str; 2]| Interface {
             port,
+            attachment: Attachment::Port,
             mac: OWN_MAC.0,
             mtu: 1500,
             addresses: addresses.map(|text| text.parse().unwrap()).into(),

@@ -58,7 +58,7 @@ pub struct Config {
     /// The file; paths in it are relative to its directory.
     pub path: PathBuf,
     pub dataplane: Dataplane,
-    /// At least one; the index is the port number.
+    /// At least one; the index is the interface's number.
     pub interfaces: Vec<Interface>,
     pub routes: Vec<Route>,
     pub connections: Vec<Connection>,
@@ -128,6 +128,11 @@ impl Config {
             control: root.control,
             warnings,
         }
+    }
+
+    /// The interfaces with queues of their own, each with its number; the order numbers the ports' counters.
+    pub fn ports(&self) -> impl Iterator<Item = (usize, &Interface)> {
+        self.interfaces.iter().enumerate().filter(|(_, interface)| interface.device.is_port())
     }
 
     /// What is odd but allowed.

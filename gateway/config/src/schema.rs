@@ -16,7 +16,7 @@ section! {
     Root {
         /// Cores and memory of the data plane.
         dataplane: Dataplane as Sub<Dataplane> = "{}";
-        /// A port and its addresses.
+        /// A port or VLAN, and its addresses.
         interface: Vec<Interface> as Many<Interface> = "[]";
         /// A static route. Networks of the interfaces need none.
         route: Vec<Route> as Many<Route> = "[]";
@@ -55,15 +55,18 @@ section! {
         sa_slots: u32 as Int<u32, 64, 1_048_576> = "65536";
     }
 
-    /// A port and its addresses. The order in the file numbers the ports.
+    /// A way in and out, and the box's addresses on it: a port, or a VLAN of a port.
     Interface {
         /// Its name here: in routes, metrics and `culvert status`.
         name: String as Name;
-        /// PCI address of the card, or a DPDK virtual device such as "net_af_packet,iface=eth1".
+        /// PCI address of the card, or a DPDK virtual device such as "net_af_packet,iface=eth1". With `vlan`, the
+        /// name of the interface whose port it shares.
         device: Device as DeviceText;
-        /// The box's own addresses on this port, with prefix length.
+        /// VLAN identifier of its frames (IEEE 802.1Q).
+        vlan: Option<u16> as Maybe<Int<u16, 1, 4094>>;
+        /// The box's own addresses on this interface, with prefix length.
         addresses: Vec<IpNet> as List<HostNet> = "[]";
-        /// Largest IP packet on this port, octets.
+        /// Largest IP packet on this interface, octets.
         mtu: u16 as Int<u16, 576, 9216> = "1500";
     }
 
@@ -71,9 +74,10 @@ section! {
     Route {
         /// Network the route is for; "0.0.0.0/0" and "::/0" are the default routes.
         destination: IpNet as Prefix;
-        /// Next hop; must be on the network of an interface.
-        via: IpAddr as Address;
-        /// Interface the next hop is on. Needed only where its address does not tell, as with fe80::.
+        /// Next hop; must be on the network of an interface. Left out: the destinations are neighbours on `interface`
+        /// themselves.
+        via: Option<IpAddr> as Maybe<Address>;
+        /// Interface the next hop is on. Needed only where `via` does not tell, as with fe80::.
         interface: Option<String> as Maybe<Name>;
     }
 

@@ -3,6 +3,7 @@
 mod control;
 mod net;
 mod tunnel;
+mod vlan;
 
 use control::Control;
 use culvert_lab::{Namespace, wait_for};

@@ -112,11 +112,13 @@ fn own_v6(interface: &Interface) -> impl Iterator<Item = Ipv6Addr> {
 mod tests {
     use super::*;
     use crate::io::PortId;
+    use crate::topology::Attachment;
 
     fn interface() -> Interface {
         let addresses = ["192.0.2.1/24", "198.51.100.0/31", "203.0.113.9/32", "2001:db8::1/64", "fe80::aa/64"];
         Interface {
             port: PortId(0),
+            attachment: Attachment::Port,
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 1500,
             addresses: addresses.map(|text| text.parse().unwrap()).into(),

@@ -292,6 +292,7 @@ mod tests {
     use super::super::neighbours::{Limits, Output, State};
     use super::*;
     use crate::io::PortId;
+    use crate::topology::Attachment;
     use culvert_wire::testing;
     use proptest::prelude::*;
 
@@ -301,7 +302,13 @@ mod tests {
     /// The station with `.2` and `::2` of the captures.
     fn interface() -> Interface {
         let addresses = ["192.0.2.2/24", "2001:db8::2/64", "fe80::ff:fe00:b/64"];
-        Interface { port: PortId(3), mac: B.0, mtu: 1500, addresses: addresses.map(|a| a.parse().unwrap()).into() }
+        Interface {
+            port: PortId(3),
+            attachment: Attachment::Port,
+            mac: B.0,
+            mtu: 1500,
+            addresses: addresses.map(|a| a.parse().unwrap()).into(),
+        }
     }
 
     fn addr(text: &str) -> IpAddr {

@@ -312,6 +312,7 @@ fn packet_v6(ip: ipv6::Repr, message: &icmpv6::Message<'_>, out: &mut Vec<u8>) -
 mod tests {
     use super::*;
     use crate::io::PortId;
+    use crate::topology::Attachment;
     use culvert_wire::{ethernet, testing};
     use proptest::prelude::*;
 
@@ -320,6 +321,7 @@ mod tests {
         let addresses = ["192.0.2.2/24", "2001:db8::2/64", "fe80::b/64"];
         Interface {
             port: PortId(0),
+            attachment: Attachment::Port,
             mac: [2, 0, 0, 0, 0, 0x0b],
             mtu: 1500,
             addresses: addresses.map(|a| a.parse().unwrap()).into(),

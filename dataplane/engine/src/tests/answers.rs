@@ -10,7 +10,7 @@ use culvert_wire::{EtherType, Mac, arp, checksum, esp, ethernet, icmpv4, icmpv6,
 use std::net::IpAddr;
 
 /// What the worker left, through housekeeping; what leaves the box.
-fn settle(gateway: &mut Gateway, now: u64) -> Vec<(PortId, VecBuffer)> {
+pub(super) fn settle(gateway: &mut Gateway, now: u64) -> Vec<(PortId, VecBuffer)> {
     for punt in std::mem::take(&mut gateway.io.punts) {
         gateway.house.handle_punt(now, punt, &mut gateway.io);
     }
@@ -18,11 +18,11 @@ fn settle(gateway: &mut Gateway, now: u64) -> Vec<(PortId, VecBuffer)> {
     std::mem::take(&mut gateway.io.sent)
 }
 
-fn house_drops(gateway: &Gateway, reason: DropReason) -> u64 {
+pub(super) fn house_drops(gateway: &Gateway, reason: DropReason) -> u64 {
     gateway.house.counters().dropped(reason)
 }
 
-fn echo(source: &str, destination: &str, ttl: u8) -> Vec<u8> {
+pub(super) fn echo(source: &str, destination: &str, ttl: u8) -> Vec<u8> {
     match (ip(source), ip(destination)) {
         (IpAddr::V4(s), IpAddr::V4(d)) => {
             let message = icmpv4::Message::EchoRequest { identifier: 7, sequence: 9, data: b"are you there" };
@@ -43,7 +43,7 @@ fn echo(source: &str, destination: &str, ttl: u8) -> Vec<u8> {
 }
 
 /// Source, destination and first octet of the ICMP message.
-fn icmp_of(packet: &[u8]) -> (IpAddr, IpAddr, u8) {
+pub(super) fn icmp_of(packet: &[u8]) -> (IpAddr, IpAddr, u8) {
     if packet[0] >> 4 == 4 {
         let (header, body) = ipv4::Header::parse(packet, ChecksumMode::Verify).unwrap();
         assert_eq!(header.protocol(), protocol::ICMP);

@@ -6,3 +6,4 @@ mod commands;
 mod rig;
 mod threads;
 mod tunnel;
+mod vlan;

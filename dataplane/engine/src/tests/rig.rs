@@ -1,7 +1,7 @@
 //! Two gateways and the packets between them.
 
 use crate::testing::VecBuffer;
-use crate::topology::Neighbour;
+use crate::topology::{Attachment, Neighbour};
 use crate::{Buffer, Housekeeping, Interface, Io, PortId, Punt, Route, RustCrypto, Shared, Tick, Worker};
 use arrayvec::ArrayVec;
 use culvert_link::record::{Command, Event, Refusal};
@@ -71,6 +71,7 @@ pub struct Gateway {
 pub fn interfaces(site: u8) -> Vec<Interface> {
     let of = |port: PortId, addresses: [String; 2]| Interface {
         port,
+        attachment: Attachment::Port,
         mac: mac(site, port).0,
         mtu: 1500,
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
@@ -98,7 +99,12 @@ impl Gateway {
     /// A data plane that starts over what a former one left.
     pub fn over(region: Region, site: u8, peer: u8) -> Self {
         let routes = [Route { destination: "0.0.0.0/0".parse().unwrap(), via: Some(ip("192.0.2.254")), port: None }];
-        let shared = Shared::new(region.clone(), interfaces(site), &routes).unwrap();
+        Self::with(region, site, peer, interfaces(site), &routes)
+    }
+
+    /// With interfaces of the test's own. The neighbours are the peer and the host of [`interfaces`].
+    pub fn with(region: Region, site: u8, peer: u8, interfaces: Vec<Interface>, routes: &[Route]) -> Self {
+        let shared = Shared::new(region.clone(), interfaces, routes).unwrap();
         let neighbour = |port, addr: String, mac| Neighbour { port, addr: ip(&addr), mac };
         let neighbours = vec![
             neighbour(WAN, format!("192.0.2.{peer}"), mac(peer, WAN)),
@@ -207,6 +213,22 @@ impl Gateway {
     pub fn count(&self, counter: WorkerCounter) -> u64 {
         self.worker.counters().get(counter)
     }
+}
+
+/// Both ways, everything of a family.
+pub fn bypass_all() -> Vec<Policy> {
+    let families = [("0.0.0.0/0", 1), ("::/0", 3)];
+    let both = families.into_iter().flat_map(|(all, id)| {
+        [(id, PolicyDirection::Outbound), (id + 1, PolicyDirection::Inbound)].map(|(id, direction)| Policy {
+            id: PolicyId(id),
+            direction,
+            priority: 10,
+            local: vec![net(all)],
+            remote: vec![net(all)],
+            action: Action::Bypass,
+        })
+    });
+    both.collect()
 }
 
 pub fn carries_packet(punt: &Punt<VecBuffer>) -> bool {

@@ -1,5 +1,6 @@
 //! What no single value can tell.
 
+mod interfaces;
 mod names;
 mod network;
 mod tunnels;
@@ -11,6 +12,7 @@ use crate::schema::Root;
 /// missing.
 pub(crate) fn check(root: &Root, complete: bool, sink: &mut Sink) {
     names::check(root, sink);
+    interfaces::check(root, complete, sink);
     network::check(root, complete, sink);
     tunnels::check(root, complete, sink);
 }

@@ -1,0 +1,119 @@
+//! Ports, VLANs and their addresses.
+
+use super::network::is_link_local;
+use crate::device::{Device, no_device};
+use crate::diagnostics::Sink;
+use crate::schema::{Interface, Root};
+use crate::section::suggestion;
+use ipnet::IpNet;
+
+/// Ports that fit the shared counter blocks.
+const MAX_PORTS: usize = 64;
+const MAX_INTERFACES: usize = 4096;
+
+pub(super) fn check(root: &Root, complete: bool, sink: &mut Sink) {
+    let all = &root.interface;
+    if all.is_empty() && complete {
+        sink.error(0..0, "there is no [[interface]]", "a gateway needs at least one, with name, device and addresses");
+    }
+    if let Some(extra) = all.iter().filter(|interface| interface.device.is_port()).nth(MAX_PORTS) {
+        sink.error(extra.places.at("device"), format!("more than {MAX_PORTS} ports"), "leave some out");
+    }
+    if let Some(extra) = all.get(MAX_INTERFACES) {
+        sink.error(extra.places.at("name"), format!("more than {MAX_INTERFACES} interfaces"), "leave some out");
+    }
+    for (i, interface) in all.iter().enumerate() {
+        let before = all.get(..i).unwrap_or_default();
+        device(root, interface, before, complete, sink);
+        addresses(interface, before, sink);
+    }
+}
+
+fn device(root: &Root, interface: &Interface, before: &[Interface], complete: bool, sink: &mut Sink) {
+    let at = &interface.places;
+    match (&interface.device, interface.vlan) {
+        (Device::Interface(parent), Some(id)) => vlan(root, interface, (parent, id), before, complete, sink),
+        (Device::Interface(text), None) if at.is_sound("vlan") => {
+            let (message, help) = no_device(text);
+            let names_one = root.interface.iter().any(|other| other.name == *text);
+            let help = if names_one { "add vlan = …, or name a device".to_owned() } else { help };
+            sink.error(at.at("device"), message, help);
+        }
+        (Device::Interface(_), None) => {}
+        (_, Some(_)) => {
+            let message = format!("\"vlan\" with the device \"{}\"", interface.device);
+            sink.error(at.at("vlan"), message, "a VLAN names the interface whose port it shares: device = \"…\"");
+        }
+        (_, None) => {
+            if let Some(other) = before.iter().find(|o| o.device == interface.device) {
+                let message = format!("interface \"{}\" uses the device {} already", other.name, interface.device);
+                sink.error(at.at("device"), message, "each interface needs a device of its own");
+            }
+        }
+    }
+}
+
+fn vlan(
+    root: &Root,
+    interface: &Interface,
+    (parent, id): (&str, u16),
+    before: &[Interface],
+    complete: bool,
+    sink: &mut Sink,
+) {
+    let at = &interface.places;
+    let Some(port) = root.interface.iter().find(|other| other.name == parent) else {
+        if complete {
+            let names: Vec<&str> = root.interface.iter().map(|i| i.name.as_str()).collect();
+            sink.error(at.at("device"), format!("there is no interface \"{parent}\""), suggestion(parent, &names));
+        }
+        return;
+    };
+    if !port.device.is_port() {
+        let message = format!("interface \"{parent}\" is no port");
+        sink.error(at.at("device"), message, "a VLAN shares the port of an interface with a device");
+    } else if interface.mtu > port.mtu {
+        let message = format!("an mtu of {} is more than the {} of interface \"{parent}\"", interface.mtu, port.mtu);
+        sink.error(at.at("mtu"), message, format!("make it at most {}, or that one larger", port.mtu));
+    }
+    let same = |other: &&Interface| other.device == interface.device && other.vlan == Some(id);
+    if let Some(other) = before.iter().find(same) {
+        let message = format!("interface \"{}\" has the VLAN {id} of \"{parent}\" already", other.name);
+        sink.error(at.at("vlan"), message, "each VLAN of a port can be one interface");
+    }
+}
+
+fn addresses(interface: &Interface, before: &[Interface], sink: &mut Sink) {
+    let at = &interface.places;
+    if interface.addresses.is_empty() && at.is_sound("addresses") {
+        let message =
+            format!("interface \"{}\" has no address, so nothing can be sent or received by it", interface.name);
+        sink.warning(at.at("addresses"), message, "write addresses = [\"192.0.2.1/24\"], with its own address");
+    }
+    for (i, net) in interface.addresses.iter().enumerate() {
+        let span = at.entry("addresses", i);
+        let earlier = interface.addresses.get(..i).unwrap_or_default();
+        if earlier.iter().any(|e| e.addr() == net.addr()) {
+            sink.error(span, format!("{} is there twice", net.addr()), "name each address once");
+            continue;
+        }
+        let global = |n: &&IpNet| !is_link_local(n.addr());
+        for other in before {
+            let Some(clash) = other.addresses.iter().filter(global).find(|o| overlap(o, net)) else { continue };
+            let message = match clash.addr() == net.addr() {
+                true => format!("{} is an address of interface \"{}\" already", net.addr(), other.name),
+                false => format!("{} overlaps {} of interface \"{}\"", net.trunc(), clash.trunc(), other.name),
+            };
+            sink.error(span.clone(), message, "each network can be on one interface only");
+        }
+    }
+    let six = interface.addresses.iter().position(|net| net.addr().is_ipv6());
+    if let Some(i) = six.filter(|_| interface.mtu < 1280) {
+        let message = format!("interface \"{}\" has an IPv6 address and an mtu of {}", interface.name, interface.mtu);
+        sink.error(at.entry("addresses", i), message, "IPv6 needs an mtu of 1280 or more (RFC 8200 §5)");
+    }
+}
+
+fn overlap(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(&b.network()) || b.contains(&a.network())
+}
