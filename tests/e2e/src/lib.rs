@@ -18,7 +18,7 @@ pub use gateway::{ChildView, Gateway};
 pub use prerequisites::{Turn, begin, programs};
 pub use scenario::{Kind, Scenario, Setup, scenario};
 pub use stream::{Received, Stream};
-pub use strongswan::StrongSwan;
+pub use strongswan::{StrongSwan, swanctl_conf};
 pub use traffic::{ping, wait_for_ping};
 
 pub use culvert_lab::{Family, LabError, Nat, Plans, Start};

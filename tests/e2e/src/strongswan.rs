@@ -130,7 +130,7 @@ impl Gateway for StrongSwan {
 }
 
 /// The same plan in strongSwan's language.
-fn swanctl_conf(plan: &GatewayPlan) -> String {
+pub fn swanctl_conf(plan: &GatewayPlan) -> String {
     let mut out = String::from("connections {\n");
     let into = &mut out;
     for connection in &plan.connections {

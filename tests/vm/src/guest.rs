@@ -97,6 +97,11 @@ impl Guest {
         self.answer(limit + GRACE)
     }
 
+    /// Makes a file with this content.
+    pub fn write(&mut self, path: &str, content: &str) -> Result<(), LabError> {
+        self.run(&format!("cat >{path} <<'END OF FILE'\n{content}\nEND OF FILE")).map(drop)
+    }
+
     /// One line from the agent.
     fn answer(&mut self, limit: Duration) -> Result<Answer, LabError> {
         let deadline = Deadline::after(limit);

@@ -6,15 +6,19 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod case;
 mod guest;
+mod ike;
 mod manual;
 mod network;
 mod row;
+mod stage;
+mod strongswan;
 mod suite;
 mod traffic;
 mod trial;
 
+pub use case::{Case, cases};
 pub use guest::Guest;
 pub use network::Network;
-pub use row::{Row, rows};
 pub use trial::Trials;

@@ -1,7 +1,7 @@
 //! Runs the table and prints it; the last line holds the totals.
 
 use culvert_lab::Deadline;
-use culvert_vm::{Row, Trials, rows};
+use culvert_vm::{Case, Trials, cases};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["list"] => {
-            rows().iter().for_each(|row| println!("{}", row.name()));
+            cases().iter().for_each(|case| println!("{}", case.name()));
             ExitCode::SUCCESS
         }
         [image, programs] => run(image.into(), programs.into(), ""),
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn run(image: PathBuf, programs: PathBuf, only: &str) -> ExitCode {
-    let chosen: Vec<Row> = rows().into_iter().filter(|row| row.name().contains(only)).collect();
+    let chosen: Vec<Case> = cases().into_iter().filter(|case| case.name().contains(only)).collect();
     let clock = Deadline::after(Duration::MAX);
     let mut trials = match Trials::begin(&image, programs) {
         Ok(trials) => trials,
@@ -40,11 +40,11 @@ fn run(image: PathBuf, programs: PathBuf, only: &str) -> ExitCode {
     };
     println!("guest up after {:.1} s", clock.elapsed().as_secs_f64());
     let mut failed = 0;
-    for (number, row) in (0..).zip(&chosen) {
+    for (number, case) in (0..).zip(&chosen) {
         let begun = clock.elapsed();
-        let outcome = trials.run(row, number);
+        let outcome = trials.run(case, number);
         let seconds = (clock.elapsed() - begun).as_secs_f64();
-        println!("{:4}  {:5.1} s  {}", if outcome.is_ok() { "ok" } else { "FAIL" }, seconds, row.name());
+        println!("{:4}  {:5.1} s  {}", if outcome.is_ok() { "ok" } else { "FAIL" }, seconds, case.name());
         if let Err(error) = outcome {
             failed += 1;
             error.to_string().lines().for_each(|line| println!("      {line}"));

@@ -2,6 +2,7 @@
 
 use crate::network::{GUEST, GUEST_NET, LAN, NEAR, NET, WAN};
 use crate::row::Row;
+use crate::stage::Stage;
 use crate::suite::hex;
 use culvert_lab::{GatewayPlan, LabError, PortPlan, Route};
 use std::fmt::Write;
@@ -12,7 +13,7 @@ use std::path::Path;
 /// SPIs and keys of one row. Each row has its own, so that no sequence number of an earlier one matters.
 #[derive(Debug)]
 pub struct Manual<'a> {
-    pub row: &'a Row,
+    row: &'a Row,
     number: u16,
 }
 
@@ -42,19 +43,9 @@ impl<'a> Manual<'a> {
         (0..self.row.suite.key_len()).map(next).collect()
     }
 
-    /// Writes the key files that [`Manual::culvert`] names.
-    pub fn write_keys(&self, directory: &Path) -> Result<(), LabError> {
-        for (name, way) in [("in.key", Way::FromGuest), ("out.key", Way::ToGuest)] {
-            let path = directory.join(name);
-            let made = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
-            made.and_then(|mut file| std::io::Write::write_all(&mut file, hex(&self.key(way)).as_bytes()))
-                .map_err(|source| LabError::File { path, source })?;
-        }
-        Ok(())
-    }
-
-    /// Culvert's configuration.
-    pub fn culvert(&self) -> GatewayPlan {
+    /// Culvert's configuration; the key files it names go into `directory`.
+    pub fn culvert(&self, directory: &Path) -> Result<GatewayPlan, LabError> {
+        self.write_keys(directory)?;
         let row = self.row;
         let mut more = format!(
             "[[manual_sa]]\nname = \"row\"\nlocal = {:?}\nremote = {:?}\nspi_in = {:#x}\nspi_out = {:#x}\n",
@@ -73,11 +64,30 @@ impl<'a> Manual<'a> {
         if row.encap {
             more.push_str("encap = { keepalive = \"0s\" }\n");
         }
-        GatewayPlan { more, ..gateway() }
+        Ok(GatewayPlan { more, ..gateway() })
+    }
+
+    fn write_keys(&self, directory: &Path) -> Result<(), LabError> {
+        for (name, way) in [("in.key", Way::FromGuest), ("out.key", Way::ToGuest)] {
+            let path = directory.join(name);
+            let made = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
+            made.and_then(|mut file| std::io::Write::write_all(&mut file, hex(&self.key(way)).as_bytes()))
+                .map_err(|source| LabError::File { path, source })?;
+        }
+        Ok(())
+    }
+
+    pub fn run(&self, mut stage: Stage<'_>) -> Result<(), LabError> {
+        stage.guest.run(&self.linux())?;
+        let done = stage.talk(self.row.kind());
+        if self.row.encap {
+            stage.guest.run("kill $(cat /run/udp-encap.pid)")?;
+        }
+        done
     }
 
     /// What the guest's shell runs: old states and policies go, this row's come.
-    pub fn linux(&self) -> String {
+    fn linux(&self) -> String {
         let (ours, theirs) = (WAN.of(self.row.outer), GUEST.of(self.row.outer));
         let mut script = "set -e\nip xfrm state flush\nip xfrm policy flush\n".to_owned();
         for (from, to, way) in [(ours, theirs, Way::ToGuest), (theirs, ours, Way::FromGuest)] {
@@ -99,6 +109,10 @@ impl<'a> Manual<'a> {
             let _ = writeln!(script, "ip xfrm policy add dir out src {here} dst {there} {out}");
             let _ = writeln!(script, "ip xfrm policy add dir in src {there} dst {here} {inbound}");
             let _ = writeln!(script, "ip xfrm policy add dir fwd src {there} dst {here} {inbound}");
+        }
+        if self.row.encap {
+            // What a key daemon would do.
+            script.push_str("python3 /guest/udp-encap.py 4500 >/dev/null 2>&1 &\necho $! >/run/udp-encap.pid\n");
         }
         script
     }

@@ -1,10 +1,9 @@
-use crate::audit::{Audit, count_passing};
+use crate::case::Case;
 use crate::guest::Guest;
-use crate::manual::Manual;
 use crate::network::{FAR, GUEST, GUEST_HOST, GUEST_LAN, HOST, HOST_MTU, Network};
-use crate::row::Row;
-use crate::traffic::{ECHO_PORT, ping_both_ways, tcp_both_ways, warm_up};
-use culvert_lab::{Culvert, Family, LabError, Process};
+use crate::stage::Stage;
+use crate::traffic::ECHO_PORT;
+use culvert_lab::{Culvert, LabError, Process};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,14 +37,15 @@ impl Trials {
         Ok(Self { guest, _echo: [echo4?, echo6?], network, programs, log_seen: 0 })
     }
 
-    /// Tries one row; the gateway's last words are part of the error.
-    pub fn run(&mut self, row: &Row, number: u16) -> Result<(), LabError> {
-        let manual = Manual::new(row, number);
-        let directory = self.network.lab.subdirectory(&format!("row{number}"))?;
-        manual.write_keys(&directory)?;
-        let mut culvert = Culvert::new(&self.network.gateway, &self.programs, directory, &manual.culvert())?;
+    /// Tries one case; the gateway's last words are part of the error.
+    pub fn run(&mut self, case: &Case, number: u16) -> Result<(), LabError> {
+        let directory = self.network.lab.subdirectory(&format!("case{number}"))?;
+        let plan = case.culvert(number, &directory)?;
+        let mut culvert = Culvert::new(&self.network.gateway, &self.programs, directory, &plan)?;
         culvert.start()?;
-        let done = culvert.wait_ready(START).and_then(|()| self.with_gateway(row, &manual, &culvert));
+        let Self { network, guest, .. } = self;
+        let stage = Stage { network, guest, culvert: &mut culvert };
+        let done = stage.culvert.wait_ready(START).and_then(|()| case.run(number, stage));
         // One file holds the words of all gateways of this namespace.
         let log = culvert.log();
         let earlier = std::mem::replace(&mut self.log_seen, log.len());
@@ -55,21 +55,9 @@ impl Trials {
             LabError::Status(format!("{error}\n{}", lines[lines.len().saturating_sub(12)..].join("\n")))
         })
     }
-
-    fn with_gateway(&mut self, row: &Row, manual: &Manual<'_>, culvert: &Culvert) -> Result<(), LabError> {
-        let Self { guest, network, .. } = self;
-        guest.run(&manual.linux())?;
-        count_passing(network)?;
-        let families = [Family::V4, Family::V6];
-        warm_up(network, &families)?;
-        let before = Audit::take(network, culvert, guest)?;
-        ping_both_ways(network, guest, &families, 56)?;
-        tcp_both_ways(network, guest, &families)?;
-        Audit::take(network, culvert, guest)?.since(&before).expect_clean(row.kind())
-    }
 }
 
-/// Addresses and routes; the host behind the guest; what a key daemon would do for ESP in UDP.
+/// Addresses and routes; the host behind the guest.
 fn guest_setup() -> String {
     let add = |namespace: &str, device: &str, pair: &crate::network::Pair| {
         let [v4, v6] = pair.with_lengths();
@@ -99,6 +87,5 @@ ip -n host link set eth0 up
         script += &format!("ip -n host route add default via {via}\n");
         script += &format!("ip netns exec host python3 /guest/echo.py serve {own} {ECHO_PORT} >/dev/null 2>&1 &\n");
     }
-    script += "python3 /guest/udp-encap.py 4500 >/dev/null 2>&1 &\n";
     script
 }

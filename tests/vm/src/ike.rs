@@ -1,0 +1,163 @@
+//! Tunnels by IKEv2 with a daemon in the guest.
+
+use crate::manual::gateway;
+use crate::network::{FAR, GUEST, GUEST_NET, NEAR, NET, WAN};
+use crate::stage::Stage;
+use crate::strongswan::StrongSwan;
+use culvert_lab::{Child, Connection, Family, GatewayPlan, LabError, Namespace, Secret, Start};
+use std::time::Duration;
+
+/// Who does something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Culvert,
+    Peer,
+}
+
+/// One combination.
+#[derive(Clone, Copy, Debug)]
+pub struct Ike {
+    pub begins: Side,
+    /// Makes new keys for the child and then for the IKE SA.
+    pub rekeys: Side,
+    pub outer: Family,
+    /// Whose address the router translates.
+    pub nat: Option<Side>,
+    pub esp: &'static str,
+}
+
+/// For laboratories only: it is in the source.
+const PSK: &str = "five boxing wizards jump quickly over 26 hedges";
+/// Where Culvert makes new keys. Longer than one round of talk takes, also on a busy machine.
+const CHILD_TIME: &str = "20s";
+
+pub fn rows() -> Vec<Ike> {
+    let plain = Ike { begins: Side::Peer, rekeys: Side::Peer, outer: Family::V4, nat: None, esp: "aes256gcm16" };
+    vec![
+        plain,
+        Ike { begins: Side::Culvert, rekeys: Side::Culvert, ..plain },
+        Ike { begins: Side::Culvert, esp: "aes128gcm16-x25519-esn", ..plain },
+        Ike { outer: Family::V6, ..plain },
+        Ike { nat: Some(Side::Peer), ..plain },
+        Ike { begins: Side::Culvert, nat: Some(Side::Culvert), ..plain },
+    ]
+}
+
+impl Ike {
+    pub fn name(&self) -> String {
+        let side = |side| if side == Side::Culvert { "culvert" } else { "strongswan" };
+        let outer = if self.outer == Family::V4 { "v4" } else { "v6" };
+        let nat = self.nat.map(|nat| format!(", {} behind nat", side(nat))).unwrap_or_default();
+        format!(
+            "ike with strongswan, {} begins, {} rekeys, esp {} {outer}{nat}",
+            side(self.begins),
+            side(self.rekeys),
+            self.esp
+        )
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.nat.is_some() { "udp" } else { "esp" }
+    }
+
+    pub fn culvert(&self) -> GatewayPlan {
+        let peer = if self.nat == Some(Side::Peer) { NEAR } else { GUEST };
+        let mut connection = self.connection(Side::Culvert, peer.of(self.outer));
+        if self.rekeys == Side::Culvert {
+            connection.children[0].rekey_time = Some(CHILD_TIME.to_owned());
+        }
+        if self.begins == Side::Culvert {
+            connection.children[0].start = Start::Start;
+        }
+        GatewayPlan { connections: vec![connection], secrets: vec![secret()], ..gateway() }
+    }
+
+    fn peer(&self) -> GatewayPlan {
+        let culvert = if self.nat == Some(Side::Culvert) { FAR } else { WAN };
+        let connection = self.connection(Side::Peer, culvert.of(self.outer));
+        GatewayPlan { connections: vec![connection], secrets: vec![secret()], ..GatewayPlan::default() }
+    }
+
+    /// Seen from `side`. No keys are renewed by the clock.
+    fn connection(&self, side: Side, remote: &str) -> Connection {
+        let nets = [[NET.v4, NET.v6], [GUEST_NET.v4, GUEST_NET.v6]].map(|nets| nets.map(str::to_owned).to_vec());
+        let ([local_ts, remote_ts], local, [local_id, remote_id]) = match side {
+            Side::Culvert => (nets, WAN, ["a.example", "b.example"]),
+            Side::Peer => {
+                let [near, far] = nets;
+                ([far, near], GUEST, ["b.example", "a.example"])
+            }
+        };
+        let child = Child {
+            name: "lan".to_owned(),
+            local_ts,
+            remote_ts,
+            esp_proposals: self.esp.to_owned(),
+            start: Start::None,
+            rekey_time: Some("0s".to_owned()),
+            dpd_action: None,
+            close_action: None,
+        };
+        Connection {
+            name: "site".to_owned(),
+            local_addrs: vec![local.of(self.outer).to_owned()],
+            remote_addrs: vec![remote.to_owned()],
+            local_id: local_id.to_owned(),
+            remote_id: remote_id.to_owned(),
+            proposals: "aes256gcm16-prfsha384-x25519".to_owned(),
+            dpd_delay: None,
+            rekey_time: Some("0s".to_owned()),
+            children: vec![child],
+        }
+    }
+
+    pub fn run(&self, mut stage: Stage<'_>) -> Result<(), LabError> {
+        self.translate(&stage.network.router)?;
+        let peer = StrongSwan;
+        peer.start(stage.guest, &self.peer())?;
+        let done = self.with_peer(peer, &mut stage);
+        let log = peer.stop(stage.guest);
+        stage.network.router.run(&["nft", "table ip translation; delete table ip translation"])?;
+        done.map_err(|error| LabError::Status(format!("{error}\n{}", log.unwrap_or_else(|error| error.to_string()))))
+    }
+
+    fn translate(&self, router: &Namespace) -> Result<(), LabError> {
+        let port = match self.nat {
+            None => return Ok(()),
+            Some(Side::Culvert) => "guest",
+            Some(Side::Peer) => "gateway",
+        };
+        let chain = "type nat hook postrouting priority 100;";
+        let rules = format!("table ip translation {{ chain out {{ {chain} oifname {port} masquerade; }}; }}");
+        router.run(&["nft", &rules]).map(drop)
+    }
+
+    fn with_peer(&self, peer: StrongSwan, stage: &mut Stage<'_>) -> Result<(), LabError> {
+        if self.begins == Side::Peer {
+            peer.initiate(stage.guest)?;
+        }
+        let first = stage.tunnel_after(None)?;
+        stage.talk(self.kind())?;
+
+        // New keys while packets go; none of them is lost.
+        let stream = stage.stream()?;
+        match self.rekeys {
+            Side::Culvert => drop(stage.tunnel_after(first.spi_in.as_deref())?),
+            Side::Peer => {
+                peer.rekey_child(stage.guest)?;
+                stage.tunnel_after(first.spi_in.as_deref())?;
+                peer.rekey_ike(stage.guest)?;
+            }
+        }
+        stream.finish()?;
+        stage.talk(self.kind())?;
+
+        // A clean end is told to the peer.
+        stage.culvert.stop()?;
+        peer.wait_nothing(stage.guest, Duration::from_secs(5))
+    }
+}
+
+fn secret() -> Secret {
+    Secret { ids: vec!["a.example".to_owned(), "b.example".to_owned()], psk: PSK.to_owned() }
+}
