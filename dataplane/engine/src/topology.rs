@@ -80,12 +80,19 @@ pub(crate) struct Topology {
 struct Fixed {
     /// By port.
     interfaces: Vec<Option<Interface>>,
-    /// Parent and identifier of each VLAN, sorted, and its interface.
-    vlans: Vec<((PortId, u16), PortId)>,
+    /// Sorted.
+    vlans: Vec<Vlan>,
     own_v4: Vec<Ipv4Addr>,
     own_v6: Vec<Ipv6Addr>,
     broadcasts: Vec<Ipv4Addr>,
     fib: Box<dyn Fib>,
+}
+
+/// The interface `port` has the frames of `parent` with this identifier.
+struct Vlan {
+    parent: PortId,
+    id: u16,
+    port: PortId,
 }
 
 /// The way out for one packet.
@@ -148,8 +155,8 @@ impl Topology {
 
     /// The interface of frames that come in on `port` with this identifier in their tag.
     pub fn vlan(&self, port: PortId, id: u16) -> Option<&Interface> {
-        let at = self.fixed.vlans.binary_search_by_key(&(port, id), |vlan| vlan.0).ok()?;
-        self.fixed.vlans.get(at).and_then(|vlan| self.interface(vlan.1))
+        let at = self.fixed.vlans.binary_search_by_key(&(port, id), |vlan| (vlan.parent, vlan.id)).ok()?;
+        self.fixed.vlans.get(at).and_then(|vlan| self.interface(vlan.port))
     }
 
     pub fn is_own(&self, addr: IpAddr) -> bool {
@@ -210,13 +217,13 @@ impl Topology {
 }
 
 /// Each VLAN once, on a port that is one.
-fn vlans(interfaces: &[Interface]) -> Result<Vec<((PortId, u16), PortId)>, TopologyError> {
+fn vlans(interfaces: &[Interface]) -> Result<Vec<Vlan>, TopologyError> {
     let is_port = |port| interfaces.iter().any(|i| i.port == port && i.attachment == Attachment::Port);
-    let mut vlans = Vec::new();
+    let mut vlans: Vec<Vlan> = Vec::new();
     for interface in interfaces {
         let Attachment::Vlan { parent, id } = interface.attachment else { continue };
-        match vlans.binary_search_by_key(&(parent, id), |vlan: &((PortId, u16), PortId)| vlan.0) {
-            Err(at) if is_port(parent) => vlans.insert(at, ((parent, id), interface.port)),
+        match vlans.binary_search_by_key(&(parent, id), |vlan| (vlan.parent, vlan.id)) {
+            Err(at) if is_port(parent) => vlans.insert(at, Vlan { parent, id, port: interface.port }),
             _ => return Err(TopologyError::BadVlan(parent, id)),
         }
     }
