@@ -44,10 +44,14 @@ mod esn;
 mod fib;
 mod flow_cache;
 mod forward;
+#[expect(dead_code, reason = "housekeeping calls it")]
+mod fragment;
 pub mod host;
 mod housekeeping;
 mod inbound;
 mod io;
+#[cfg_attr(not(test), expect(dead_code, reason = "the tunnel stages call it"))]
+mod mss;
 mod outbound;
 mod own;
 mod packet;

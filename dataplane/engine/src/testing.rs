@@ -61,3 +61,39 @@ impl Buffer for VecBuffer {
         fits
     }
 }
+
+/// Hex digits of `bytes`.
+#[cfg(test)]
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Runs a Python script that imports from Scapy, as an oracle: a line of answer to each line. `None`, and the reason
+/// printed, where that is not installed.
+#[cfg(test)]
+pub(crate) fn scapy(script: &str, lines: impl Iterator<Item = String>) -> Option<Vec<String>> {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let whole = format!(
+        "import sys, logging\nlogging.getLogger('scapy').setLevel(logging.ERROR)\ntry:\n    import scapy.layers.ipsec, scapy.layers.inet6\nexcept ImportError:\n    sys.exit(9)\n{script}"
+    );
+    let python =
+        Command::new("/usr/bin/python3").args(["-c", &whole]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let Ok(mut python) = python else {
+        println!("skipped: no /usr/bin/python3");
+        return None;
+    };
+    let lines: Vec<String> = lines.collect();
+    let (asked, mut stdin) = (lines.len(), python.stdin.take().unwrap());
+    let writer = std::thread::spawn(move || stdin.write_all((lines.join("\n") + "\n").as_bytes()));
+    let output = python.wait_with_output().unwrap();
+    let _ = writer.join();
+    if output.status.code() == Some(9) {
+        println!("skipped: no scapy (apt-get install python3-scapy)");
+        return None;
+    }
+    assert!(output.status.success());
+    let answers: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    assert_eq!(answers.len(), asked);
+    Some(answers)
+}

@@ -18,6 +18,13 @@ declare! {
         SourceSpoofed = "source_spoofed", "Source is one of our own addresses.";
         Multicast = "multicast", "Multicast or broadcast that nobody here takes.";
         TtlExceeded = "ttl_exceeded", "TTL or hop limit would reach zero (RFC 1812 §5.3.1).";
+        FragmentMalformed = "fragment_malformed", "Fragment with impossible offset, length or end (RFC 791 §3.2, RFC 8200 §4.5).";
+        FragmentTiny = "fragment_tiny", "First fragment without all headers, or a second one with TCP's (RFC 1858 §3, RFC 7112 §5).";
+        FragmentOverlap = "fragment_overlap", "Fragment of a datagram whose fragments overlap (RFC 5722 §4).";
+        FragmentDuplicate = "fragment_duplicate", "Fragment that was there already.";
+        FragmentTimeout = "fragment_timeout", "Fragment whose others did not come in time (RFC 8200 §4.5).";
+        FragmentFlood = "fragment_flood", "Fragment pushed out by others, of which too many wait.";
+        FragmentOversized = "fragment_oversized", "Put together, the datagram is larger than a packet buffer.";
         InterfaceDown = "interface_down", "The port it came from or would leave by is down, or still closed at start.";
 
         NotForUs = "not_for_us", "Addressed to the box, but no protocol here takes it.";

@@ -183,8 +183,6 @@ mod tests {
     use super::*;
     use culvert_wire::checksum;
     use proptest::prelude::*;
-    use std::io::Write;
-    use std::process::{Command, Stdio};
 
     const ICV: usize = 12;
 
@@ -366,44 +364,18 @@ mod tests {
     /// Scapy's own `zero_mutable_fields`, which knows no source routes over IPv4 and has its own idea of the offset.
     fn scapy(packets: &[(Vec<u8>, Side)]) -> Option<Vec<Vec<u8>>> {
         const SCRIPT: &str = "
-import sys, logging
-logging.getLogger('scapy').setLevel(logging.ERROR)
-try:
-    from scapy.layers.ipsec import zero_mutable_fields
-    from scapy.layers.inet import IP
-    from scapy.layers.inet6 import IPv6
-except ImportError:
-    sys.exit(9)
+from scapy.layers.ipsec import zero_mutable_fields
+from scapy.layers.inet import IP
+from scapy.layers.inet6 import IPv6
 for line in sys.stdin:
     side, octets = line.split()
     octets = bytes.fromhex(octets)
     packet = (IPv6 if octets[0] >> 4 == 6 else IP)(octets)
-    print(bytes(zero_mutable_fields(packet, sending=side == 'sealing')).hex())
+    print(bytes(zero_mutable_fields(packet, sending=side == 'Sealing')).hex())
 ";
-        let python =
-            Command::new("/usr/bin/python3").args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let Ok(mut python) = python else {
-            println!("skipped: no /usr/bin/python3");
-            return None;
-        };
-        let mut lines = String::new();
-        for (packet, side) in packets {
-            let hex: String = packet.iter().map(|octet| format!("{octet:02x}")).collect();
-            lines += &format!("{} {hex}\n", if *side == Side::Sealing { "sealing" } else { "opening" });
-        }
-        let mut stdin = python.stdin.take().unwrap();
-        let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
-        let output = python.wait_with_output().unwrap();
-        let _ = writer.join();
-        if output.status.code() == Some(9) {
-            println!("skipped: no scapy (apt-get install python3-scapy)");
-            return None;
-        }
-        assert!(output.status.success());
-        let answers: Vec<_> =
-            String::from_utf8(output.stdout).unwrap().lines().map(culvert_wire::testing::bytes).collect();
-        assert_eq!(answers.len(), packets.len());
-        Some(answers)
+        let lines = packets.iter().map(|(packet, side)| format!("{side:?} {}", crate::testing::hex(packet)));
+        let answers = crate::testing::scapy(SCRIPT, lines)?;
+        Some(answers.iter().map(|answer| culvert_wire::testing::bytes(answer)).collect())
     }
 
     #[test]
