@@ -9,8 +9,8 @@ use culvert_engine::{Attachment, BURST, Housekeeping, Interface, Io, PortId, Pun
 use culvert_link::record::{Command, Event};
 use culvert_link::{Layout, MIN_RING_BYTES, Region, SlotInit};
 use culvert_model::{
-    Action, AddrRange, ChildId, Direction, Lifetime, Policy, PolicyDirection, PolicyId, SaSpec, SecretKey, SlotIndex,
-    Suite, TrafficSelector, Tunnel,
+    Action, AddrRange, ChildId, Direction, Handling, Lifetime, Pfp, Policy, PolicyDirection, PolicyId, SaMode, SaSpec,
+    SecretKey, SlotIndex, Suite, TrafficSelector, Tunnel,
 };
 use culvert_wire::{EtherType, Mac, arp, ethernet};
 use ipnet::{IpNet, Ipv4Net};
@@ -137,6 +137,8 @@ impl Gateway {
             local: vec![lan(self.site)],
             remote: vec![remote],
             action,
+            interface: None,
+            pfp: Pfp::NONE,
         };
         let protect = Action::Protect { child: CHILD, trap: false };
         let all = [
@@ -230,14 +232,27 @@ impl Pair {
             slot: slot_in,
             child: CHILD,
             suite,
-            key: SecretKey::new((0..suite.key_len() + suite.salt_len()).map(|octet| octet as u8).collect()),
+            key: SecretKey::new((0..suite.key_len()).map(|octet| octet as u8).collect()),
             tunnel: Tunnel { local: wan_addr(7).into(), remote: wan_addr(1).into() },
             encapsulation: None,
             esn: true,
             replay_window: 1024,
             local_ts: vec![lan(7)],
             remote_ts: vec![lan(1)],
-            lifetime: Lifetime { soft_bytes: 0, hard_bytes: 0, soft_packets: 0, hard_packets: 0 },
+            lifetime: Lifetime {
+                soft_bytes: 0,
+                hard_bytes: 0,
+                soft_packets: 0,
+                hard_packets: 0,
+                soft_seconds: 0,
+                hard_seconds: 0,
+                soft_idle: 0,
+                hard_idle: 0,
+            },
+            mode: SaMode::Tunnel,
+            handling: Handling::default(),
+            bundle: None,
+            interface: None,
         };
         let outbound = SaSpec {
             direction: Direction::Outbound,

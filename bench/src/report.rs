@@ -62,7 +62,7 @@ impl Case {
     pub fn new(path: Path, cipher: Option<Suite>, size: Size, ns: (f64, f64), floor: Option<(f64, f64)>) -> Self {
         Self {
             path,
-            cipher: cipher.map(|suite| suite.keyword().to_owned()),
+            cipher: cipher.map(|suite| suite.to_string()),
             size: size.to_string(),
             ns_per_packet_min: tenths(ns.0),
             ns_per_packet_median: tenths(ns.1),

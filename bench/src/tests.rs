@@ -14,7 +14,7 @@ const PROTOCOL: usize = 14 + 9;
 const UPPER: usize = 14 + 20;
 
 fn every_case() -> impl Iterator<Item = (Suite, Size)> {
-    Suite::ALL.into_iter().flat_map(|suite| Size::ALL.map(|size| (suite, size)))
+    [Suite::AES128_GCM16, Suite::AES256_GCM16].into_iter().flat_map(|suite| Size::ALL.map(|size| (suite, size)))
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn what_goes_in_comes_out_sealed_and_then_opened() {
 
 #[test]
 fn bypass_leaves_the_packet_as_it_is() {
-    let mut bench = Tunnel::new(Suite::Aes128Gcm16, Size::Imix).expect("a tunnel");
+    let mut bench = Tunnel::new(Suite::AES128_GCM16, Size::Imix).expect("a tunnel");
     let (frames, mut window) = (clear_frames(Size::Imix).expect("frames"), Window::new());
     window.load(&frames);
     bench.pair.sender.work(LAN, &mut window);
@@ -56,13 +56,13 @@ fn bypass_leaves_the_packet_as_it_is() {
 /// No two flows of a window meet in one place of the cache, or every figure would have a policy search in it.
 #[test]
 fn after_the_first_round_the_flow_cache_knows_every_flow() {
-    let mut bench = Tunnel::new(Suite::Aes128Gcm16, Size::Imix).expect("a tunnel");
+    let mut bench = Tunnel::new(Suite::AES128_GCM16, Size::Imix).expect("a tunnel");
     let misses = |gateway: &Gateway| gateway.counters().get(WorkerCounter::FlowCacheMisses);
     for _ in 0..3 {
         bench.round().expect("a round");
         assert_eq!((misses(&bench.pair.sender), misses(&bench.pair.receiver)), (64, 64));
     }
-    let mut bench = Tunnel::new(Suite::Aes128Gcm16, Size::Imix).expect("a tunnel");
+    let mut bench = Tunnel::new(Suite::AES128_GCM16, Size::Imix).expect("a tunnel");
     bench.frames = clear_frames(Size::Imix).expect("frames");
     for _ in 0..3 {
         bench.window.load(&bench.frames);
@@ -74,8 +74,8 @@ fn after_the_first_round_the_flow_cache_knows_every_flow() {
 
 #[test]
 fn a_round_allocates_nothing() {
-    let mut bench = Tunnel::new(Suite::Aes128Gcm16, Size::Imix).expect("a tunnel");
-    let mut memory = FloorMemory::new(Suite::Aes128Gcm16, Size::Imix).expect("memory");
+    let mut bench = Tunnel::new(Suite::AES128_GCM16, Size::Imix).expect("a tunnel");
+    let mut memory = FloorMemory::new(Suite::AES128_GCM16, Size::Imix).expect("memory");
     let mut floor = memory.jobs().expect("jobs");
     let mut rounds = || {
         bench.round().expect("a round");

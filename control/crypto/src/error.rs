@@ -24,6 +24,9 @@ pub enum CryptoError {
     #[error("prf+ cannot yield {asked} octets, the most is {most} (RFC 7296 §2.13)")]
     PrfPlusLength { asked: usize, most: usize },
 
+    #[error("the algorithm does not protect IKE messages here")]
+    NotForIke,
+
     // The machine's fault.
     #[error("the system's random number generator failed")]
     Random,

@@ -35,7 +35,7 @@ pub trait Provider: Send + Sync {
     fn prf(&self, prf: Prf, key: &[u8], data: &[&[u8]]) -> SecretKey;
 
     /// Truncated HMAC over the concatenation of `data`; the output has `alg.icv_len()` octets (RFC 4868).
-    fn integrity(&self, alg: Integrity, key: &[u8], data: &[&[u8]]) -> Vec<u8>;
+    fn integrity(&self, alg: Integrity, key: &[u8], data: &[&[u8]]) -> Result<Vec<u8>, CryptoError>;
 
     /// Encrypts `data` in place. `key` includes the salt (`key_len + salt_len`), `iv` is the explicit one.
     ///

@@ -31,15 +31,16 @@ pub fn prf(prf: Prf, key: &[u8], data: &[&[u8]]) -> SecretKey {
     SecretKey::from(&*signed.expect("the buffer holds the longest of the three hashes"))
 }
 
-pub fn integrity(alg: Integrity, key: &[u8], data: &[&[u8]]) -> Vec<u8> {
+pub fn integrity(alg: Integrity, key: &[u8], data: &[&[u8]]) -> Result<Vec<u8>, CryptoError> {
     let algorithm = match alg {
         Integrity::HmacSha256_128 => hmac::HMAC_SHA256,
         Integrity::HmacSha384_192 => hmac::HMAC_SHA384,
         Integrity::HmacSha512_256 => hmac::HMAC_SHA512,
+        _ => return Err(CryptoError::NotForIke),
     };
     let mut icv = mac(algorithm, key, data).as_ref().to_vec();
     icv.truncate(alg.icv_len());
-    icv
+    Ok(icv)
 }
 
 fn mac(algorithm: hmac::Algorithm, key: &[u8], data: &[&[u8]]) -> hmac::Tag {
@@ -51,7 +52,7 @@ fn mac(algorithm: hmac::Algorithm, key: &[u8], data: &[&[u8]]) -> hmac::Tag {
 }
 
 pub fn seal(alg: Encryption, key: &[u8], iv: &[u8], aad: &[u8], data: &mut Vec<u8>) -> Result<(), CryptoError> {
-    check_lengths(alg, key, iv)?;
+    check(alg, key, iv)?;
     if alg.is_aead() {
         let (key, nonce) = gcm(alg, key, iv)?;
         return key.seal_in_place_append_tag(nonce, Aad::from(aad), data).map_err(|Unspecified| CryptoError::Backend);
@@ -63,7 +64,7 @@ pub fn seal(alg: Encryption, key: &[u8], iv: &[u8], aad: &[u8], data: &mut Vec<u
 }
 
 pub fn open(alg: Encryption, key: &[u8], iv: &[u8], aad: &[u8], data: &mut Vec<u8>) -> Result<(), CryptoError> {
-    check_lengths(alg, key, iv)?;
+    check(alg, key, iv)?;
     if alg.is_aead() {
         let (key, nonce) = gcm(alg, key, iv)?;
         let opened = key.open_in_place(nonce, Aad::from(aad), data).map(|plain| plain.len());
@@ -77,7 +78,10 @@ pub fn open(alg: Encryption, key: &[u8], iv: &[u8], aad: &[u8], data: &mut Vec<u
     opened.map(|_| ()).map_err(|Unspecified| CryptoError::Backend)
 }
 
-fn check_lengths(alg: Encryption, key: &[u8], iv: &[u8]) -> Result<(), CryptoError> {
+fn check(alg: Encryption, key: &[u8], iv: &[u8]) -> Result<(), CryptoError> {
+    if !alg.is_for_ike() {
+        return Err(CryptoError::NotForIke);
+    }
     let expected = alg.key_len() + alg.salt_len();
     if key.len() != expected {
         return Err(CryptoError::KeyLength { expected, got: key.len() });

@@ -79,7 +79,7 @@ impl Provider for Fixed {
         symmetric::prf(prf, key, data)
     }
 
-    fn integrity(&self, alg: Integrity, key: &[u8], data: &[&[u8]]) -> Vec<u8> {
+    fn integrity(&self, alg: Integrity, key: &[u8], data: &[&[u8]]) -> Result<Vec<u8>, CryptoError> {
         symmetric::integrity(alg, key, data)
     }
 

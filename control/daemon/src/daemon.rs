@@ -10,7 +10,8 @@ use culvert_config::{ChildRef, Config, Secrets};
 use culvert_crypto::{AwsLc, Provider};
 use culvert_ike::{Datagram, Endpoint, Event, InstallFailed, Output};
 use culvert_link::record::{self, Event as PlaneEvent};
-use culvert_model::{ChildId, Direction, SaSpec, SlotIndex, Spi};
+use culvert_model::{ChildId, Direction, Flow, SaSpec, SlotIndex, Spi};
+use culvert_telemetry::DropReason;
 use culvert_telemetry::SaCounter;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -184,12 +185,28 @@ impl Daemon {
         }
     }
 
+    /// RFC 4301 §4.4.1, §5.2; RFC 4303 §3.4: what an administrator may want to know of a drop.
+    fn audit(&self, reason: u16, slot: Option<SlotIndex>, spi: Option<Spi>, flow: &Flow) {
+        let Some(reason) = DropReason::ALL.get(usize::from(reason)) else { return };
+        let peer = slot
+            .and_then(|slot| self.plane.sas().find(|spec| spec.slot == slot))
+            .map(|spec| (spec.tunnel.remote, spec.child.0));
+        let spi = spi.map_or("-".to_owned(), |spi| format!("0x{spi}"));
+        match peer {
+            Some((peer, child)) => {
+                tracing::warn!(reason = reason.name(), %spi, %peer, child, %flow, "a packet was dropped: {}", reason.help());
+            }
+            None => tracing::warn!(reason = reason.name(), %spi, %flow, "a packet was dropped: {}", reason.help()),
+        }
+    }
+
     fn take_event(&mut self, event: PlaneEvent) {
         let event = match event {
-            PlaneEvent::Acquire { child, flow } => {
+            PlaneEvent::Acquire { child, flow, pfp } => {
                 tracing::debug!("a packet needs child {}: {flow}", child.0);
-                Event::Acquire { child, flow }
+                Event::Acquire { child, flow, pfp }
             }
+            PlaneEvent::Audit { reason, slot, spi, flow } => return self.audit(reason, slot, spi, &flow),
             PlaneEvent::SoftExpire { slot, .. } => match self.pair_of(slot) {
                 Some(spi) => Event::SoftExpire { spi, direction: Direction::Inbound },
                 None => return,

@@ -5,7 +5,9 @@ use crate::reservation::{Block, ReservationError, Reservations};
 use culvert_config::{ChildRef, Config, ManualSa, Secrets};
 use culvert_crypto::Provider;
 use culvert_link::SlotState;
-use culvert_model::{ChildId, Direction, Encapsulation, Lifetime, Prf, SaSpec, SecretKey, SlotIndex, Spi, Tunnel};
+use culvert_model::{
+    ChildId, Direction, Encapsulation, Handling, Lifetime, Prf, SaMode, SaSpec, SecretKey, SlotIndex, Spi, Tunnel,
+};
 
 /// An inbound manual SA whose highest accepted number has to be remembered.
 struct Accepting {
@@ -171,6 +173,10 @@ fn spec(sa: &ManualSa, child: ChildId, direction: Direction, key: &SecretKey) ->
         local_ts: sa.local_ts.clone(),
         remote_ts: sa.remote_ts.clone(),
         lifetime: Lifetime::default(),
+        mode: SaMode::Tunnel,
+        handling: Handling::default(),
+        bundle: None,
+        interface: None,
     }
 }
 

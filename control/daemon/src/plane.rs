@@ -476,7 +476,7 @@ impl Plane {
 mod tests {
     use super::*;
     use culvert_link::{DataplaneEnd, Layout};
-    use culvert_model::{Lifetime, SecretKey, Suite, Tunnel};
+    use culvert_model::{Handling, Lifetime, SaMode, SecretKey, Suite, Tunnel};
 
     const FRESH: Numbers = Numbers { used: 0, replay_top: 0, limit: u64::MAX };
 
@@ -515,7 +515,7 @@ mod tests {
             direction: Direction::Inbound,
             slot,
             child: ChildId(child),
-            suite: Suite::Aes128Gcm16,
+            suite: Suite::AES128_GCM16,
             key: SecretKey::new(vec![7; 20]),
             tunnel: Tunnel { local: [192, 0, 2, 1].into(), remote: [192, 0, 2, 2].into() },
             encapsulation: None,
@@ -524,6 +524,10 @@ mod tests {
             local_ts: vec![],
             remote_ts: vec![],
             lifetime: Lifetime::default(),
+            mode: SaMode::Tunnel,
+            handling: Handling::default(),
+            bundle: None,
+            interface: None,
         }
     }
 

@@ -16,7 +16,8 @@ use crate::{
     shared::{Core, Path},
 };
 use culvert_model::{
-    ChildId, Direction, Encapsulation, EsnMode, SaSpec, SecretKey, SlotIndex, Spi, TrafficSelector, Tunnel,
+    ChildId, Direction, Encapsulation, EsnMode, Handling, SaMode, SaSpec, SecretKey, SlotIndex, Spi, TrafficSelector,
+    Tunnel,
 };
 use std::time::Instant;
 
@@ -96,6 +97,10 @@ impl ChildSa {
             local_ts: agreed.local_ts,
             remote_ts: agreed.remote_ts,
             lifetime: config.lifetime,
+            mode: SaMode::Tunnel,
+            handling: Handling::default(),
+            bundle: None,
+            interface: None,
         };
         let inbound = SaSpec {
             spi: agreed.spi_in,

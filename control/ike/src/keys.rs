@@ -115,7 +115,7 @@ pub(crate) fn child_keys(
     nr: &[u8],
     suite: Suite,
 ) -> Result<(SecretKey, SecretKey), CryptoError> {
-    let len = suite.key_len() + suite.salt_len();
+    let len = suite.key_len();
     let shared = shared.map_or(&[][..], SecretKey::expose);
     let stream = prf_plus(provider, prf, sk_d.expose(), &[shared, ni, nr], 2 * len)?;
     let (first, second) = stream.expose().split_at_checked(len).unwrap_or_default();

@@ -39,7 +39,8 @@ pub(crate) fn offer_ike(ours: &[IkeProposal], spi: &[u8]) -> SecurityAssociation
 pub(crate) fn offer_esp(ours: &[EspProposal], spi: Spi, groups: bool) -> SecurityAssociation {
     let mut seen = Vec::new();
     for p in ours {
-        let mut t: Vec<_> = p.suites.iter().map(|s| KnownTransform::Encryption(encryption(*s))).collect();
+        let mut t: Vec<_> = p.encryptions().into_iter().map(KnownTransform::Encryption).collect();
+        t.extend(p.integrities().into_iter().map(KnownTransform::Integrity));
         if groups {
             t.extend(p.groups.iter().copied().map(KnownTransform::Group));
         }
@@ -49,13 +50,6 @@ pub(crate) fn offer_esp(ours: &[EspProposal], spi: Spi, groups: bool) -> Securit
         }
     }
     numbered(seen.into_iter().map(|t| (Protocol::Esp, spi.to_be_bytes().to_vec(), t)))
-}
-
-fn encryption(suite: Suite) -> Encryption {
-    match suite {
-        Suite::Aes128Gcm16 => Encryption::Aes128Gcm16,
-        Suite::Aes256Gcm16 => Encryption::Aes256Gcm16,
-    }
 }
 
 /// What a peer's proposal allows. A transform type that is not ours to choose makes the whole unusable (§3.3.6).
@@ -97,6 +91,14 @@ fn read(proposal: &Proposal) -> Option<Theirs> {
         }
     }
     Some(t)
+}
+
+impl Theirs {
+    /// RFC 5282 §8: an AEAD goes with no integrity algorithm, anything else with one.
+    fn allow(&self, suite: Suite) -> bool {
+        let integrity = suite.integrity().map_or(!self.has_integrity, |i| self.integrity.contains(&i));
+        integrity && suite.encryption().is_some_and(|e| self.encryption.contains(&e))
+    }
 }
 
 /// The first of `ours` that is among `theirs`.
@@ -145,10 +147,7 @@ fn answer(offer: &Proposal, transforms: Vec<KnownTransform>) -> Proposal {
 }
 
 fn match_esp(ours: &EspProposal, theirs: &Theirs, pfs: bool, wish: Option<KeGroup>) -> Option<EspSuite> {
-    let suite = ours.suites.iter().copied().find(|s| theirs.encryption.contains(&encryption(*s)))?;
-    if theirs.has_integrity {
-        return None;
-    }
+    let suite = ours.suites.iter().copied().find(|suite| theirs.allow(*suite))?;
     let esn = first(&ours.esn, &theirs.esn)?;
     let group = match (pfs, ours.groups.is_empty(), theirs.has_groups) {
         (false, ..) | (true, true, false) => None,
@@ -173,7 +172,9 @@ pub(crate) fn choose_esp(
     let mut found = ours.iter().flat_map(|own| read.iter().map(move |(p, spi, theirs)| (own, *p, *spi, theirs)));
     found.find_map(|(own, p, spi, theirs)| {
         let chosen = match_esp(own, theirs, pfs, wish)?;
-        let mut transforms = vec![KnownTransform::Encryption(encryption(chosen.suite))];
+        let suite = chosen.suite;
+        let mut transforms: Vec<_> = suite.encryption().map(KnownTransform::Encryption).into_iter().collect();
+        transforms.extend(suite.integrity().map(KnownTransform::Integrity));
         transforms.extend(chosen.group.map(KnownTransform::Group));
         transforms.push(KnownTransform::Esn(chosen.esn));
         Some((chosen, answer(p, transforms), spi))

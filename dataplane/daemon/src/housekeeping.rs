@@ -1,7 +1,7 @@
 //! The thread beside the workers: commands and messages of control, punts of the workers, ages, counters of the ports.
 
-use crate::aead::Provider;
 use crate::clock::Clock;
+use crate::crypto::Provider;
 use crate::error::Error;
 use crate::io::{Exits, Punts};
 use crate::packet::Packet;

@@ -4,8 +4,8 @@
 //! (`housekeeping.rs`). Between them stand two kinds of queue: punts up, frames to send down (`io.rs`).
 #![forbid(unsafe_code)]
 
-mod aead;
 mod clock;
+mod crypto;
 mod error;
 mod housekeeping;
 mod io;

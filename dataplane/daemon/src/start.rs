@@ -1,9 +1,9 @@
 //! From a configuration to running threads, and back. What fails, fails before a packet has moved, and leaves nothing.
 
-#[cfg(feature = "ipsec-mb")]
-use crate::aead::MultiBuffer;
-use crate::aead::Provider;
 use crate::clock::Clock;
+#[cfg(feature = "ipsec-mb")]
+use crate::crypto::MultiBuffer;
+use crate::crypto::Provider;
 use crate::error::Error;
 use crate::housekeeping::{self, Running, with_counters};
 use crate::io::{Exits, INBOX, Inbox, PUNTS, Punts};

@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use culvert_config::Idle;
-use culvert_engine::{Aead, BURST, Io, PortId, Shared, Worker};
+use culvert_engine::{BURST, Crypto, Io, PortId, Shared, Worker};
 use culvert_telemetry::{DropReason, WorkerCounter};
 use dpdk::{Burst, RxQueue};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const FIRST_SLEEP: Duration = Duration::from_micros(10);
 const LONGEST_SLEEP: Duration = Duration::from_micros(250);
 
 /// What a worker thread owns.
-pub struct Loop<A: Aead> {
+pub struct Loop<A: Crypto> {
     pub engine: Worker<A>,
     pub shared: Arc<Shared<A>>,
     pub rx: Vec<(PortId, RxQueue)>,
@@ -33,7 +33,7 @@ pub struct Loop<A: Aead> {
     pub stop: Arc<AtomicBool>,
 }
 
-impl<A: Aead> Loop<A> {
+impl<A: Crypto> Loop<A> {
     /// Until told to stop. Returns with its queues, so that their ports can close.
     pub fn run(mut self) {
         // Nothing is taken from a port, or sent, before the first policies are in.

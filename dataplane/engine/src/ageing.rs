@@ -1,7 +1,7 @@
 //! Ages of SAs: soft and hard lifetimes, sequence numbers that run out.
 
-use crate::aead::Aead;
 use crate::buffer::Buffer;
+use crate::crypto::Crypto;
 use crate::housekeeping::Housekeeping;
 use crate::sad::{Entry, Marks};
 use culvert_link::SaSlot;
@@ -12,7 +12,7 @@ use culvert_telemetry::SaCounter;
 /// SAs looked at in one tick, so that a tick is short however many there are.
 pub(crate) const PER_TICK: usize = 1024;
 
-impl<A: Aead, B: Buffer> Housekeeping<A, B> {
+impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
     /// Looks after the next SAs in turn.
     pub(crate) fn watch_ages(&mut self) {
         // What is due is due once: look only where all that may be found can be told.

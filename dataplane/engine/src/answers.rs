@@ -1,7 +1,7 @@
 //! What workers leave: packets to the box, and packets somebody should be told about.
 
-use crate::aead::Aead;
 use crate::buffer::Buffer;
+use crate::crypto::Crypto;
 use crate::host::{Outcome, Problem, Silence, discovery, icmp};
 use crate::housekeeping::{Housekeeping, MAX_DATAGRAMS};
 use crate::io::{Io, Origin, PortId, Punt, Tick};
@@ -13,7 +13,7 @@ use culvert_wire::ipv4::ChecksumMode;
 use culvert_wire::{EtherType, ethernet, ike, protocol, udp, vlan};
 use std::net::SocketAddr;
 
-impl<A: Aead, B: Buffer> Housekeeping<A, B> {
+impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
     /// Takes what a worker left.
     pub fn handle_punt(&mut self, now: Tick, punt: Punt<B>, io: &mut impl Io<B>) {
         self.take(now, punt, io);
@@ -45,7 +45,7 @@ impl<A: Aead, B: Buffer> Housekeeping<A, B> {
                 self.tell(now, &topology, (port, origin), Problem::TooBig { mtu }, &packet, io);
             }
             Punt::Unresolved { port, next_hop, packet } => self.neighbours.resolve(now, port, next_hop, packet),
-            Punt::Acquire { child, flow } => self.report(Event::Acquire { child, flow }),
+            Punt::Acquire { child, flow, pfp } => self.report(Event::Acquire { child, flow, pfp }),
             Punt::NatMapping { slot, spi, remote } => self.report(Event::NatMappingSeen { slot, spi, remote }),
         }
     }

@@ -1,7 +1,7 @@
 //! The first stage: what came in on a port, and for whom is it?
 
-use crate::aead::Aead;
 use crate::buffer::Buffer;
+use crate::crypto::Crypto;
 use crate::io::{Io, Origin, PortId, Punt};
 use crate::packet::{Arrived, Destination, Head, Transit};
 use crate::reason;
@@ -44,7 +44,7 @@ enum Class {
     },
 }
 
-impl<A: Aead> Worker<A> {
+impl<A: Crypto> Worker<A> {
     pub(crate) fn classify<B: Buffer>(
         &mut self,
         view: &View,

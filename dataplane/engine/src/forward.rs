@@ -1,7 +1,7 @@
 //! The last stages: route, neighbour, Ethernet header.
 
-use crate::aead::Aead;
 use crate::buffer::Buffer;
+use crate::crypto::Crypto;
 use crate::io::{Io, Punt};
 use crate::packet::{Leaving, Transit};
 use crate::shared::View;
@@ -10,7 +10,7 @@ use crate::worker::{Batch, Worker};
 use culvert_telemetry::DropReason;
 use culvert_wire::{EtherType, ethernet, vlan};
 
-impl<A: Aead> Worker<A> {
+impl<A: Crypto> Worker<A> {
     /// Finds the way of packets that leave in clear.
     pub(crate) fn route<B: Buffer>(
         &mut self,

@@ -3,9 +3,9 @@
 //! Sans-I/O: `apply`, `handle_punt`, `inject` and `tick` go in; events, datagrams and answers come out of `poll_event` and
 //! `poll_datagram`, which the caller drains after every call. Frames leave by the [`Io`] of the call.
 
-use crate::aead::Aead;
 use crate::buffer::Buffer;
 use crate::counters::Counters;
+use crate::crypto::Crypto;
 use crate::host::{Limits, Neighbours, TokenBucket};
 use crate::io::{Punt, Tick};
 use crate::policies::Policies;
@@ -25,7 +25,7 @@ const MAX_REPORTS: usize = 8192;
 pub(crate) const MAX_DATAGRAMS: usize = 1024;
 
 /// Applies commands, answers ARP, neighbour discovery and ICMP, watches ages.
-pub struct Housekeeping<A: Aead, B> {
+pub struct Housekeeping<A: Crypto, B> {
     pub(crate) shared: Arc<Shared<A>>,
     /// The packet path for what the box itself sends.
     pub(crate) own: Worker<A>,
@@ -52,7 +52,7 @@ const ERRORS: (u32, u32) = (100, 50);
 /// Echo replies: above any ping, below a flood.
 const ECHOES: (u32, u32) = (2000, 1000);
 
-impl<A: Aead, B: Buffer> Housekeeping<A, B> {
+impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
     /// `index` is the thread's counter block in the link; `None` where the link has no such block.
     pub fn new(shared: Arc<Shared<A>>, index: usize, aead: A, now: Tick) -> Option<Self> {
         Some(Self {

@@ -1,11 +1,10 @@
 //! Opening: ESP packets become clear packets (RFC 4303 §3.4).
 
-use crate::aead::{Aead, CryptoJob};
 use crate::buffer::Buffer;
+use crate::crypto::{Crypto, Job, MAX_ICV};
 use crate::ecn;
 use crate::esn;
 use crate::io::{BURST, Io, Origin, Punt, Tick};
-use crate::outbound::{additional_data, nonce};
 use crate::packet::{Arrived, Destination, Head, Opening, Transit};
 use crate::replay::Replayed;
 use crate::sa::{Cold, ESP_HEAD, ICV, InboundSa};
@@ -15,7 +14,7 @@ use arrayvec::ArrayVec;
 use culvert_model::Spi;
 use culvert_telemetry::{DropReason, SaCounter, WorkerCounter};
 use culvert_wire::ipv4::{self, ChecksumMode};
-use culvert_wire::{esp, ipv6, protocol};
+use culvert_wire::{ipv6, protocol};
 use std::net::SocketAddr;
 
 /// The SAs of one burst.
@@ -31,7 +30,7 @@ pub(crate) struct InboundGroup<K> {
     bytes: u64,
 }
 
-impl<A: Aead> Worker<A> {
+impl<A: Crypto> Worker<A> {
     /// The SA of each packet by its SPI, and whether it may have come as it came (RFC 4303 §3.4.2).
     pub(crate) fn find_inbound<B: Buffer>(
         &mut self,
@@ -91,17 +90,13 @@ impl<A: Aead> Worker<A> {
 
     /// One cipher burst for all packets, whatever their SA.
     pub(crate) fn open<B: Buffer>(&mut self, packets: &mut Batch<Opening<B>>, groups: &InboundGroups<A::Key>) {
-        let mut jobs: ArrayVec<CryptoJob<'_, A::Key>, BURST> = ArrayVec::new();
+        let mut jobs: ArrayVec<Job<'_, A::Key>, BURST> = ArrayVec::new();
         let mut done: ArrayVec<&mut bool, BURST> = ArrayVec::new();
         for Opening { packet, offset, group, sequence, authentic, .. } in packets.iter_mut() {
             let Some(sa) = groups.get(*group).and_then(|group| group.sa.as_ref()) else { continue };
-            let split = packet.data_mut().split_at_mut_checked(usize::from(*offset) + esp::LEN);
-            let body = split.and_then(|(_, rest)| rest.split_first_chunk_mut::<8>());
-            let Some((iv, rest)) = body else { continue };
-            let Some((data, tag)) = rest.split_last_chunk_mut::<ICV>() else { continue };
-            let (aad, aad_len) = additional_data(sa.hot.spi, *sequence, sa.hot.esn);
-            let nonce = nonce(sa.hot.salt, *iv);
-            jobs.push(CryptoJob { key: &sa.key, nonce, aad, aad_len, data, tag, ok: false });
+            let Some(data) = packet.data_mut().get_mut(usize::from(*offset)..) else { continue };
+            let (sequence, esn) = (*sequence, sa.hot.esn);
+            jobs.push(Job { key: sa.key.as_ref(), sequence, esn, data, icv: [0; MAX_ICV], ok: false });
             done.push(authentic);
         }
         self.aead.open_burst(&mut jobs);

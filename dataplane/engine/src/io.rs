@@ -1,6 +1,6 @@
 //! What stands around the engine: ports, queues, time.
 
-use culvert_model::{ChildId, Flow, SlotIndex, Spi};
+use culvert_model::{ChildId, Flow, Pfp, SlotIndex, Spi};
 use std::net::{IpAddr, SocketAddr};
 
 /// Most packets of one burst.
@@ -55,7 +55,7 @@ pub enum Punt<B> {
     /// Ready to go out, as soon as the neighbour is known.
     Unresolved { port: PortId, next_hop: IpAddr, packet: B },
     /// A policy with `trap` saw a packet and has no SA. The packet itself was dropped and counted.
-    Acquire { child: ChildId, flow: Flow },
+    Acquire { child: ChildId, flow: Flow, pfp: Pfp },
     /// An authentic packet came from another address or port than the SA's (RFC 7296 §2.23).
     NatMapping { slot: SlotIndex, spi: Spi, remote: SocketAddr },
 }

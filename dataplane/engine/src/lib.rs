@@ -1,6 +1,6 @@
 //! The packet path: SPD, SAD, ESP, FIB, neighbours. No DPDK, no clock, no `unsafe`.
 //!
-//! The caller brings four things: packet buffers ([`Buffer`]), a cipher ([`Aead`]), ports and queues ([`Io`]) and the
+//! The caller brings four things: packet buffers ([`Buffer`]), a cipher ([`Crypto`]), ports and queues ([`Io`]) and the
 //! time ([`Tick`]). [`Worker::run_burst`] is the whole fast path; [`Housekeeping`] does everything that is not per packet.
 //!
 //! ```text
@@ -31,7 +31,6 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-mod aead;
 mod ageing;
 #[expect(dead_code, reason = "transport mode and AH call it")]
 mod ah;
@@ -39,6 +38,7 @@ mod answers;
 mod buffer;
 mod classify;
 mod counters;
+mod crypto;
 mod ecn;
 mod esn;
 mod fib;
@@ -71,9 +71,9 @@ mod tests;
 mod topology;
 mod worker;
 
-pub use aead::{Aead, CryptoJob, KeyError};
 pub use buffer::Buffer;
 pub use counters::Counters;
+pub use crypto::{Crypto, EspParts, Job, KeyError, MAX_ICV, additional_data, iv};
 pub use fib::{Fib, NextHop, SortedFib};
 pub use housekeeping::Housekeeping;
 pub use io::{BURST, Io, Origin, PortId, Punt, Tick};

@@ -1,7 +1,7 @@
 //! Sealing: clear packets become ESP packets (RFC 4303 §3.3).
 
-use crate::aead::{Aead, CryptoJob};
 use crate::buffer::Buffer;
+use crate::crypto::{Crypto, Job, MAX_ICV};
 use crate::ecn;
 use crate::io::{BURST, Io, Punt, Tick};
 use crate::packet::{Head, Leaving, Sealing, Transit};
@@ -11,7 +11,7 @@ use crate::shared::{Held, View};
 use crate::topology::Hop;
 use crate::worker::{Batch, Worker, seconds};
 use arrayvec::ArrayVec;
-use culvert_model::ChildId;
+use culvert_model::{ChildId, Pfp};
 use culvert_telemetry::{DropReason, SaCounter, WorkerCounter};
 use culvert_wire::{checksum, esp, ethernet, ipv4, ipv6, protocol, udp};
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ pub(crate) struct OutboundGroup<K> {
     left: u32,
 }
 
-impl<A: Aead> Worker<A> {
+impl<A: Crypto> Worker<A> {
     /// The SA of each packet, or an acquire; then everything that can be refused before a number is spent on it.
     pub(crate) fn find_outbound<B: Buffer>(
         &mut self,
@@ -48,7 +48,7 @@ impl<A: Aead> Worker<A> {
                 if trap && self.shared.may_acquire(view.now, child) {
                     self.counters.add(WorkerCounter::Acquires, 1);
                     // A full queue loses the acquire, not a packet; the next packet raises another.
-                    let _ = io.to_housekeeping(Punt::Acquire { child, flow: transit.head.flow });
+                    let _ = io.to_housekeeping(Punt::Acquire { child, flow: transit.head.flow, pfp: Pfp::NONE });
                 }
                 continue;
             };
@@ -122,16 +122,13 @@ impl<A: Aead> Worker<A> {
 
     /// One cipher burst for all packets, whatever their SA.
     pub(crate) fn seal<B: Buffer>(&mut self, packets: &mut Batch<Sealing<B>>, groups: &OutboundGroups<A::Key>) {
-        let mut jobs: ArrayVec<CryptoJob<'_, A::Key>, BURST> = ArrayVec::new();
+        let mut jobs: ArrayVec<Job<'_, A::Key>, BURST> = ArrayVec::new();
         let mut done: ArrayVec<&mut bool, BURST> = ArrayVec::new();
         for Sealing { packet, group, sequence, sealed, .. } in packets.iter_mut() {
             let Some(sa) = groups.get(*group).and_then(|group| group.sa.as_ref()) else { continue };
-            let plain = sa.hot.template().len() + ESP_HEAD;
-            let body = packet.data_mut().split_at_mut_checked(plain).and_then(|(_, rest)| rest.split_last_chunk_mut());
-            let Some((data, tag)) = body else { continue };
-            let (aad, aad_len) = additional_data(sa.hot.spi, *sequence, sa.hot.esn);
-            let nonce = nonce(sa.hot.salt, sequence.to_be_bytes());
-            jobs.push(CryptoJob { key: &sa.key, nonce, aad, aad_len, data, tag, ok: false });
+            let Some(data) = packet.data_mut().get_mut(sa.hot.template().len()..) else { continue };
+            let (sequence, esn) = (*sequence, sa.hot.esn);
+            jobs.push(Job { key: sa.key.as_ref(), sequence, esn, data, icv: [0; MAX_ICV], ok: false });
             done.push(sealed);
         }
         self.aead.seal_burst(&mut jobs);
@@ -236,8 +233,6 @@ fn wrap<B: Buffer>(packet: &mut B, hot: &OutboundHot, sequence: u64, head: &Head
     outer.copy_from_slice(template);
     let header = esp::Repr { spi: u32::from_be_bytes(hot.spi), sequence: sequence as u32 };
     esp_head.first_chunk_mut().map(|octets| *octets = header.to_bytes())?;
-    // RFC 4106 §3.1: a counter makes a unique IV, and this counter never repeats.
-    esp_head.last_chunk_mut().map(|octets| *octets = sequence.to_be_bytes())?;
     let total = packet.data().len();
     if hot.outer_v6 {
         finish_v6(packet.data_mut(), hot, total, head)?
@@ -300,19 +295,6 @@ fn udp_checksum_v6(packet: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// RFC 4106 §5: SPI and sequence number, all 64 bits where they are extended.
-pub(crate) fn additional_data(spi: [u8; 4], sequence: u64, esn: bool) -> ([u8; 12], u8) {
-    let [a, b, c, d] = spi;
-    let [h0, h1, h2, h3, l0, l1, l2, l3] = sequence.to_be_bytes();
-    if esn { ([a, b, c, d, h0, h1, h2, h3, l0, l1, l2, l3], 12) } else { ([a, b, c, d, l0, l1, l2, l3, 0, 0, 0, 0], 8) }
-}
-
-/// RFC 4106 §4: salt, then the IV of the packet.
-pub(crate) fn nonce(salt: [u8; 4], iv: [u8; 8]) -> [u8; 12] {
-    let ([a, b, c, d], [e, f, g, h, i, j, k, l]) = (salt, iv);
-    [a, b, c, d, e, f, g, h, i, j, k, l]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,12 +305,5 @@ mod tests {
             let pad = usize::from(pad_len(len));
             assert!(pad < 4 && (len + pad + 2).is_multiple_of(4), "{len}: {pad}");
         }
-    }
-
-    #[test]
-    fn additional_data_is_rfc_4106_section_5() {
-        let spi = [1, 2, 3, 4];
-        assert_eq!(additional_data(spi, 0x0102_0304_0506_0708, true), ([1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7, 8], 12));
-        assert_eq!(additional_data(spi, 9, false), ([1, 2, 3, 4, 0, 0, 0, 9, 0, 0, 0, 0], 8));
     }
 }

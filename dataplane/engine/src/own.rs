@@ -1,8 +1,8 @@
 //! What the box itself sends: IKE for control, keepalives, answers, and the frames that find neighbours.
 
-use crate::aead::Aead;
 use crate::ageing::PER_TICK;
 use crate::buffer::Buffer;
+use crate::crypto::Crypto;
 use crate::forward::tagged;
 use crate::host::{Failure, Output, datagram, discovery};
 use crate::housekeeping::Housekeeping;
@@ -41,7 +41,7 @@ impl<B, I: Io<B>> Io<B> for OwnIo<'_, B, I> {
     }
 }
 
-impl<A: Aead, B: Buffer> Housekeeping<A, B> {
+impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
     /// Sends an IKE message of control's. IKE is never sent through a tunnel, whatever the policies say.
     pub fn inject(&mut self, now: Tick, message: &Datagram, io: &mut impl Io<B>) {
         if !self.shared.is_open() {

@@ -1,7 +1,7 @@
 //! The policy stage: the SPD's verdict for each packet, and its price in TTL.
 
-use crate::aead::Aead;
 use crate::buffer::Buffer;
+use crate::crypto::Crypto;
 use crate::flow_cache::Key;
 use crate::io::{Io, Origin, Punt};
 use crate::packet::Transit;
@@ -20,7 +20,7 @@ pub(crate) struct Protect<B> {
     pub trap: bool,
 }
 
-impl<A: Aead> Worker<A> {
+impl<A: Crypto> Worker<A> {
     /// Splits the packets into those to protect and those to send on in clear.
     pub(crate) fn judge<B: Buffer>(
         &mut self,

@@ -35,7 +35,6 @@ pub(crate) struct OutboundHot {
     /// [`crate::topology::Topology::hop_cached`].
     pub route: AtomicU64,
     pub spi: [u8; 4],
-    pub salt: [u8; 4],
     template: [u8; MAX_TEMPLATE],
     template_len: u8,
     pub esn: bool,
@@ -64,7 +63,6 @@ pub(crate) struct InboundHot {
     /// For guessing the high half of sequence numbers; the window checks by itself.
     pub window_size: u32,
     pub spi: [u8; 4],
-    pub salt: [u8; 4],
     pub esn: bool,
 }
 
@@ -135,14 +133,13 @@ impl Cold {
 
 impl<K> OutboundSa<K> {
     /// `None` where the tunnel's addresses are of two families.
-    pub fn new(spec: &SaSpec, slot: SlotRef, key: Arc<K>, salt: [u8; 4]) -> Option<Self> {
+    pub fn new(spec: &SaSpec, slot: SlotRef, key: Arc<K>) -> Option<Self> {
         let (template, template_len) = template(spec.tunnel, spec.encapsulation)?;
         let hot = OutboundHot {
             slot,
             limits: HardLimits::new(&spec.lifetime),
             route: AtomicU64::new(0),
             spi: spec.spi.to_be_bytes(),
-            salt,
             template,
             template_len,
             esn: spec.esn,
@@ -160,7 +157,6 @@ impl<K> OutboundSa<K> {
             limits: self.hot.limits,
             route: AtomicU64::new(0),
             spi: self.hot.spi,
-            salt: self.hot.salt,
             template,
             template_len,
             esn: self.hot.esn,
@@ -187,7 +183,7 @@ impl OutboundHot {
 
 impl<K> InboundSa<K> {
     /// Numbers up to the slot's stored top are never accepted: they may have been before a restart.
-    pub fn new(spec: &SaSpec, slot: SlotRef, key: Arc<K>, salt: [u8; 4]) -> Self {
+    pub fn new(spec: &SaSpec, slot: SlotRef, key: Arc<K>) -> Self {
         let window = Arc::new(ReplayWindow::new(spec.replay_window, slot.replay_top()));
         let hot = InboundHot {
             limits: HardLimits::new(&spec.lifetime),
@@ -195,7 +191,6 @@ impl<K> InboundSa<K> {
             mapping_reported: AtomicU64::new(0),
             window_size: spec.replay_window,
             spi: spec.spi.to_be_bytes(),
-            salt,
             esn: spec.esn,
             slot,
         };
@@ -208,8 +203,8 @@ impl<K> InboundSa<K> {
     }
 
     /// The same SA as control states it again: what was accepted stays accepted.
-    pub fn renewed(&self, spec: &SaSpec, key: Arc<K>, salt: [u8; 4]) -> Self {
-        let mut new = Self::new(spec, self.hot.slot.clone(), key, salt);
+    pub fn renewed(&self, spec: &SaSpec, key: Arc<K>) -> Self {
+        let mut new = Self::new(spec, self.hot.slot.clone(), key);
         new.hot.window = self.hot.window.clone();
         new
     }
@@ -223,7 +218,6 @@ impl<K> InboundSa<K> {
             mapping_reported: AtomicU64::new(0),
             window_size: self.hot.window_size,
             spi: self.hot.spi,
-            salt: self.hot.salt,
             esn: self.hot.esn,
         };
         Self { hot, key: self.key.clone(), cold: self.cold.moved(tunnel, encapsulation) }

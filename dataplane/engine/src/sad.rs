@@ -1,6 +1,6 @@
 //! The writing side of the security association database: install, remove, move.
 
-use crate::aead::Aead;
+use crate::crypto::{Crypto, KeyError};
 use crate::io::Tick;
 use crate::retire::{Retired, Retiring};
 use crate::sa::{Cold, InboundSa, OutboundSa};
@@ -11,14 +11,13 @@ use culvert_model::{ChildId, Direction, Encapsulation, SaSpec, SlotIndex, Spi, T
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// Largest replay window, packets: 8 KiB of bits.
 const MAX_WINDOW: u32 = 65_536;
 
 /// What is installed, by slot. Workers see it through [`Shared`]. The handle here outlives the published one, so that a
 /// worker never drops the last.
-pub(crate) struct Sad<A: Aead> {
+pub(crate) struct Sad<A: Crypto> {
     shared: Arc<Shared<A>>,
     entries: BTreeMap<SlotIndex, Entry<A::Key>>,
     foreign: Foreign,
@@ -82,7 +81,7 @@ impl<K> From<Installed<K>> for Retired<K> {
     }
 }
 
-impl<A: Aead> Sad<A> {
+impl<A: Crypto> Sad<A> {
     pub fn new(shared: Arc<Shared<A>>) -> Self {
         Self { shared, entries: BTreeMap::new(), foreign: Foreign::default() }
     }
@@ -104,11 +103,11 @@ impl<A: Aead> Sad<A> {
         if self.shared.outbound.len() <= spec.child.0 as usize {
             return Err(Refusal::TableFull);
         }
-        let (key, salt) = key_of::<A>(spec)?;
+        let key = key_of::<A>(spec)?;
         let sa = match spec.direction {
-            Direction::Inbound => self.build_inbound(spec, slot, key, salt)?,
+            Direction::Inbound => self.build_inbound(spec, slot, key)?,
             Direction::Outbound => {
-                let sa = OutboundSa::new(spec, slot, key, salt).ok_or(Refusal::BadTunnel)?;
+                let sa = OutboundSa::new(spec, slot, key).ok_or(Refusal::BadTunnel)?;
                 Installed::Outbound(Arc::new(sa))
             }
         };
@@ -122,13 +121,7 @@ impl<A: Aead> Sad<A> {
         Ok(())
     }
 
-    fn build_inbound(
-        &self,
-        spec: &SaSpec,
-        slot: SlotRef,
-        key: Arc<A::Key>,
-        salt: [u8; 4],
-    ) -> Result<Installed<A::Key>, Refusal> {
+    fn build_inbound(&self, spec: &SaSpec, slot: SlotRef, key: Arc<A::Key>) -> Result<Installed<A::Key>, Refusal> {
         if spec.replay_window > MAX_WINDOW {
             return Err(Refusal::BadWindow);
         }
@@ -141,8 +134,8 @@ impl<A: Aead> Sad<A> {
             Some(Installed::Inbound(old)) if old.hot.window_size != spec.replay_window => {
                 return Err(Refusal::BadWindow);
             }
-            Some(Installed::Inbound(old)) => old.renewed(spec, key, salt),
-            _ => InboundSa::new(spec, slot, key, salt),
+            Some(Installed::Inbound(old)) => old.renewed(spec, key),
+            _ => InboundSa::new(spec, slot, key),
         })))
     }
 
@@ -293,15 +286,12 @@ impl<A: Aead> Sad<A> {
     }
 }
 
-/// Cipher key and salt (RFC 4106 §8.1). The copy is wiped.
-fn key_of<A: Aead>(spec: &SaSpec) -> Result<(Arc<A::Key>, [u8; 4]), Refusal> {
-    let octets = Zeroizing::new(spec.key.expose().to_vec());
-    let (key, salt) = octets.split_last_chunk::<4>().ok_or(Refusal::BadKey)?;
-    if key.len() != spec.suite.key_len() {
-        return Err(Refusal::BadKey);
-    }
-    let key = A::key(spec.suite, key).map_err(|_| Refusal::BadKey)?;
-    Ok((Arc::new(key), *salt))
+fn key_of<A: Crypto>(spec: &SaSpec) -> Result<Arc<A::Key>, Refusal> {
+    let key = A::key(spec.suite, spec.key.expose()).map_err(|error| match error {
+        KeyError::Length { .. } => Refusal::BadKey,
+        KeyError::Unsupported(_) => Refusal::Unsupported,
+    })?;
+    Ok(Arc::new(key))
 }
 
 fn check_tunnel(tunnel: Tunnel, encapsulation: Option<Encapsulation>) -> Result<(), Refusal> {

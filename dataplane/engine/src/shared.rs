@@ -1,6 +1,6 @@
 //! What all threads of the data plane see.
 
-use crate::aead::Aead;
+use crate::crypto::Crypto;
 use crate::io::{Origin, Tick};
 use crate::sa::{InboundSa, OutboundSa};
 use crate::spd::Spd;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 ///
 /// Readers take a [`Guard`] for one burst and never wait. Only [`crate::Housekeeping`] writes; it keeps what it replaced
 /// until no reader holds it, so that nothing is ever freed on a worker.
-pub struct Shared<A: Aead> {
+pub struct Shared<A: Crypto> {
     pub(crate) region: Region,
     /// No packet moves before the first policies are in.
     open: AtomicBool,
@@ -57,7 +57,7 @@ pub(crate) struct View {
     pub foreign: Guard<Arc<Foreign>>,
 }
 
-impl<A: Aead> Shared<A> {
+impl<A: Crypto> Shared<A> {
     pub fn new(region: Region, interfaces: Vec<Interface>, routes: &[Route]) -> Result<Arc<Self>, TopologyError> {
         let slots = usize::try_from(region.slots()).map_err(|_| TopologyError::Link("so many slots"))?;
         Ok(Arc::new(Self {

@@ -123,7 +123,7 @@ fn might_match(flow: &Flow, from: &[TrafficSelector], to: &[TrafficSelector]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use culvert_model::{AddrRange, PolicyId, PortRange};
+    use culvert_model::{AddrRange, Pfp, PolicyId, PortRange};
     use ipnet::IpNet;
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
@@ -133,7 +133,16 @@ mod tests {
     }
 
     fn policy(id: u32, direction: PolicyDirection, local: &str, remote: &str, action: Action) -> Policy {
-        Policy { id: PolicyId(id), direction, priority: 10, local: vec![ts(local)], remote: vec![ts(remote)], action }
+        Policy {
+            id: PolicyId(id),
+            direction,
+            priority: 10,
+            local: vec![ts(local)],
+            remote: vec![ts(remote)],
+            action,
+            interface: None,
+            pfp: Pfp::NONE,
+        }
     }
 
     fn flow(source: &str, destination: &str) -> Flow {
@@ -233,7 +242,7 @@ mod tests {
         ) {
             let policies: Vec<Policy> = (0..).zip(entries).map(|(id, (priority, local, remote, action))| {
                 let action = match action { 0 => PROTECT, 1 => Action::Bypass, _ => Action::Discard };
-                Policy { id: PolicyId(id), direction: PolicyDirection::Outbound, priority, local, remote, action }
+                Policy { id: PolicyId(id), direction: PolicyDirection::Outbound, priority, local, remote, action, interface: None, pfp: Pfp::NONE, }
             }).collect();
             let flow = Flow {
                 source: Ipv4Addr::new(10, 0, 0, source).into(), destination: Ipv4Addr::new(10, 0, 0, destination).into(),

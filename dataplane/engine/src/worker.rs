@@ -1,8 +1,8 @@
 //! The packet path of one thread: all stages, in order.
 
-use crate::aead::Aead;
 use crate::buffer::Buffer;
 use crate::counters::Counters;
+use crate::crypto::Crypto;
 use crate::flow_cache::FlowCache;
 use crate::io::{BURST, Io, PortId, Punt, Tick};
 use crate::packet::{Leaving, Transit};
@@ -15,14 +15,14 @@ use std::sync::Arc;
 pub(crate) type Batch<T> = ArrayVec<T, BURST>;
 
 /// One thread's packet path.
-pub struct Worker<A: Aead> {
+pub struct Worker<A: Crypto> {
     pub(crate) shared: Arc<Shared<A>>,
     pub(crate) aead: A,
     pub(crate) counters: Counters,
     pub(crate) flows: FlowCache,
 }
 
-impl<A: Aead> Worker<A> {
+impl<A: Crypto> Worker<A> {
     /// `index` is the thread's counter block in the link; `None` where the link has no such block.
     pub fn new(shared: Arc<Shared<A>>, index: usize, aead: A) -> Option<Self> {
         let counters = Counters::new(shared.region.worker_counters(index)?);

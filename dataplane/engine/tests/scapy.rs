@@ -118,7 +118,7 @@ struct Kind {
 impl Kind {
     fn all() -> impl Iterator<Item = Self> {
         (0..16).map(|bits| Self {
-            suite: Suite::ALL[bits & 1],
+            suite: [Suite::AES128_GCM16, Suite::AES256_GCM16][bits & 1],
             esn: bits & 2 != 0,
             udp: bits & 4 != 0,
             outer_v6: bits & 8 != 0,
@@ -164,7 +164,7 @@ fn spec(region: &Region, kind: Kind, direction: Direction) -> SaSpec {
         slot,
         child: CHILD,
         suite: kind.suite,
-        key: SecretKey::new((first..).take(kind.suite.key_len() + kind.suite.salt_len()).collect()),
+        key: SecretKey::new((first..).take(kind.suite.key_len()).collect()),
         tunnel: Tunnel { local: ip(local), remote: ip(remote) },
         encapsulation: kind.udp.then_some(encapsulation),
         esn: kind.esn,
@@ -172,6 +172,10 @@ fn spec(region: &Region, kind: Kind, direction: Direction) -> SaSpec {
         local_ts: selectors("10.1", "fd00:1"),
         remote_ts: selectors("10.7", "fd00:7"),
         lifetime: Lifetime::default(),
+        mode: SaMode::Tunnel,
+        handling: Handling::default(),
+        bundle: None,
+        interface: None,
     }
 }
 
@@ -211,6 +215,8 @@ impl Gateway {
                 local: self.outbound.local_ts.clone(),
                 remote: self.outbound.remote_ts.clone(),
                 action: Action::Protect { child: CHILD, trap: false },
+                interface: None,
+                pfp: Pfp::NONE,
             }));
         }
         self.apply(Command::EndSync);

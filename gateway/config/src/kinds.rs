@@ -3,7 +3,7 @@
 use crate::diagnostics::Sink;
 use crate::reader::{Item, Kind, Label, Refusal, Text, integer, type_of, wrong_type};
 use crate::section::{did_you_mean, nearest, suggestion};
-use culvert_model::{EspProposal, Identity, IdentityError, IkeProposal, ProposalError, Spi, Suite};
+use culvert_model::{EspProposal, Identity, IdentityError, IkeProposal, ProposalError, Spi, Suite, SuiteError};
 use ipnet::IpNet;
 use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
@@ -325,8 +325,8 @@ impl Text for IkeWords {
 
     fn parse(text: &str) -> Result<IkeProposal, Refusal> {
         use culvert_model::{Encryption, Integrity, KeGroup, Prf};
-        let words = Encryption::ALL.iter().map(|t| t.keyword());
-        let words = words.chain(Integrity::ALL.iter().map(|t| t.keyword()));
+        let words = Encryption::ALL.iter().filter(|t| t.is_for_ike()).map(|t| t.keyword());
+        let words = words.chain(Integrity::ALL.iter().filter(|t| t.is_for_ike()).map(|t| t.keyword()));
         let words = words.chain(Prf::ALL.iter().map(|t| t.keyword()));
         let words: Vec<_> = words.chain(KeGroup::ALL.iter().map(|t| t.keyword())).collect();
         text.parse().map_err(|e| proposal_refusal(text, &e, &words, "aes256gcm16-prfsha384-x25519"))
@@ -340,8 +340,9 @@ impl Text for EspWords {
     const SHAPE: &'static str = "an ESP proposal, such as \"aes256gcm16-x25519\"";
 
     fn parse(text: &str) -> Result<EspProposal, Refusal> {
-        use culvert_model::{EsnMode, KeGroup};
-        let words = Suite::ALL.iter().map(|t| t.keyword()).chain(KeGroup::ALL.iter().map(|t| t.keyword()));
+        use culvert_model::{Encryption, EsnMode, Integrity, KeGroup};
+        let words = Encryption::ALL.iter().map(|t| t.keyword()).chain(Integrity::ALL.iter().map(|t| t.keyword()));
+        let words = words.chain(KeGroup::ALL.iter().map(|t| t.keyword()));
         let words: Vec<_> = words.chain(EsnMode::ALL.iter().map(|t| t.keyword())).collect();
         text.parse().map_err(|e| proposal_refusal(text, &e, &words, "aes256gcm16-x25519"))
     }
@@ -359,12 +360,18 @@ pub(crate) struct SuiteWord;
 
 impl Text for SuiteWord {
     type Value = Suite;
-    const SHAPE: &'static str = "\"aes128gcm16\" or \"aes256gcm16\"";
+    const SHAPE: &'static str = "an ESP suite, such as \"aes256gcm16\" or \"aes128-sha256\"";
 
     fn parse(text: &str) -> Result<Suite, Refusal> {
-        let known: Vec<&str> = Suite::ALL.iter().map(|s| s.keyword()).collect();
-        let found = Suite::ALL.into_iter().find(|s| s.keyword() == text);
-        found.ok_or_else(|| (format!("{text:?} is not {}", Self::SHAPE), suggestion(text, &known)))
+        Suite::esp_from_words(text).map_err(|error| {
+            use culvert_model::{Encryption, Integrity};
+            let known = Encryption::ALL.iter().map(|t| t.keyword()).chain(Integrity::ALL.iter().map(|t| t.keyword()));
+            let help = match &error {
+                SuiteError::UnknownWord(word) => suggestion(word, &known.collect::<Vec<_>>()),
+                _ => format!("write {}", Self::SHAPE),
+            };
+            (format!("suite {text:?}: {error}"), help)
+        })
     }
 }
 

@@ -45,6 +45,10 @@ impl Child {
             hard_bytes: self.life_bytes.unwrap_or_else(|| tenth_more(self.rekey_bytes)),
             soft_packets: self.rekey_packets,
             hard_packets: self.life_packets.unwrap_or_else(|| tenth_more(self.rekey_packets)),
+            soft_seconds: 0,
+            hard_seconds: 0,
+            soft_idle: 0,
+            hard_idle: 0,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::schema::{Child, Connection, ManualSa, PolicyEntry};
 use crate::words::{PolicyAction, PolicyWay, StartAction};
 use crate::{Config, DownAction};
-use culvert_model::{Action, ChildId, Policy, PolicyDirection, PolicyId, TrafficSelector};
+use culvert_model::{Action, ChildId, Pfp, Policy, PolicyDirection, PolicyId, TrafficSelector};
 
 /// Behind every `[[policy]]`, whose priority is at most 999 999.
 const CHILD_PRIORITY: u32 = 1_000_000;
@@ -84,6 +84,8 @@ pub fn policies(config: &Config) -> Vec<Policy> {
                 local: local.to_vec(),
                 remote: remote.to_vec(),
                 action,
+                interface: None,
+                pfp: Pfp::NONE,
             });
         }
     }
@@ -108,5 +110,7 @@ fn of_entry(index: u32, entry: &PolicyEntry) -> impl Iterator<Item = Policy> {
         local: entry.local_ts.clone(),
         remote: entry.remote_ts.clone(),
         action,
+        interface: None,
+        pfp: Pfp::NONE,
     })
 }

@@ -174,7 +174,7 @@ fn read_manual_key(file: &Path, suite: culvert_model::Suite) -> Result<SecretKey
     if form == Form::Text {
         return Err(SecretProblem::NotBinary);
     }
-    let (expected, found) = (suite.key_len() + suite.salt_len(), key.len());
+    let (expected, found) = (suite.key_len(), key.len());
     if found != expected {
         return Err(SecretProblem::WrongLength { suite, expected, found });
     }

@@ -9,7 +9,7 @@ mod cursor;
 mod parts;
 
 use core::fmt;
-use culvert_model::{ChildId, Direction, Encapsulation, Flow, Policy, PolicyId, SaSpec, SlotIndex, Spi, Tunnel};
+use culvert_model::{ChildId, Direction, Encapsulation, Flow, Pfp, Policy, PolicyId, SaSpec, SlotIndex, Spi, Tunnel};
 use std::net::SocketAddr;
 
 pub use cursor::{DecodeError, EncodeError};
@@ -62,6 +62,8 @@ pub enum Event {
     Acquire {
         child: ChildId,
         flow: Flow,
+        /// Which of the packet's own values the SA is to be for.
+        pfp: Pfp,
     },
     SoftExpire {
         slot: SlotIndex,
@@ -78,6 +80,16 @@ pub enum Event {
         slot: SlotIndex,
         spi: Spi,
         direction: Direction,
+    },
+    /// A packet was dropped that RFC 4301 §5 or RFC 4303 §3.4 wants told: one a second for each SA and reason.
+    Audit {
+        /// Place of the drop reason in telemetry's declaration.
+        reason: u16,
+        /// `None` where no SA was found; `spi` is then the packet's.
+        slot: Option<SlotIndex>,
+        spi: Option<Spi>,
+        /// Of the inner packet where it was seen, else of the outer one.
+        flow: Flow,
     },
     /// An authentic packet came from another address or port than the SA's (RFC 7296 §2.23).
     NatMappingSeen {

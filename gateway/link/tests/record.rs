@@ -3,8 +3,9 @@
 use core::time::Duration;
 use culvert_link::record::{Command, Datagram, DecodeError, EncodeError, Event, MAX_SELECTORS, Refusal};
 use culvert_model::{
-    Action, AddrRange, ChildId, Direction, Encapsulation, Flow, Lifetime, Policy, PolicyDirection, PolicyId, PortRange,
-    SaSpec, SecretKey, SlotIndex, Spi, Suite, TrafficSelector, Tunnel,
+    Action, AddrRange, ChildId, DfHandling, Direction, DscpHandling, Encapsulation, Flow, FragmentWhen, Handling,
+    InterfaceId, Lifetime, MssClamp, Pfp, Policy, PolicyDirection, PolicyId, PortRange, SaMode, SaSpec, SecretKey,
+    SlotIndex, Spi, Suite, Tfc, TrafficSelector, Tunnel,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -66,22 +67,56 @@ fn encapsulation() -> impl Strategy<Value = Option<Encapsulation>> {
     }))
 }
 
+fn mode() -> impl Strategy<Value = SaMode> {
+    prop_oneof![Just(SaMode::Tunnel), Just(SaMode::Transport)]
+}
+
+prop_compose! {
+    fn handling()(
+        df in prop::sample::select(vec![DfHandling::Copy, DfHandling::Set, DfHandling::Clear]),
+        dscp in option::of(0u8..64),
+        (dscp_inbound, ecn, flow_label) in any::<(bool, bool, bool)>(),
+        ttl in option::of(1u8..),
+        fragment in prop::sample::select(vec![FragmentWhen::Before, FragmentWhen::After]),
+        tfc in prop_oneof![Just(Tfc::Off), Just(Tfc::ToMtu), any::<u16>().prop_map(Tfc::To)],
+        dummies in any::<u16>(),
+        mss_clamp in prop_oneof![Just(MssClamp::Off), Just(MssClamp::Auto), any::<u16>().prop_map(MssClamp::To)],
+    ) -> Handling {
+        let dscp = dscp.map_or(DscpHandling::Copy, DscpHandling::Set);
+        Handling { df, dscp, dscp_inbound, ecn, ttl, flow_label, fragment, tfc, dummies, mss_clamp }
+    }
+}
+
+fn pfp() -> impl Strategy<Value = Pfp> {
+    any::<[bool; 5]>().prop_map(|[local_addr, remote_addr, protocol, local_port, remote_port]| Pfp {
+        local_addr,
+        remote_addr,
+        protocol,
+        local_port,
+        remote_port,
+    })
+}
+
 prop_compose! {
     fn sa()(
         (spi, direction, slot, child) in (spi(), direction(), any::<u32>(), any::<u32>()),
-        (suite, key) in prop::sample::select(Suite::ALL.to_vec())
-            .prop_flat_map(|s| (Just(s), prop::collection::vec(any::<u8>(), s.key_len() + s.salt_len()))),
+        (suite, key) in prop::sample::select(Suite::all().collect::<Vec<_>>())
+            .prop_flat_map(|s| (Just(s), prop::collection::vec(any::<u8>(), s.key_len()))),
         tunnel in tunnel(),
         encapsulation in encapsulation(),
         (esn, replay_window) in any::<(bool, u32)>(),
         (local_ts, remote_ts) in (selectors(), selectors()),
-        limits in any::<[u64; 4]>(),
+        (limits, mode, handling) in (any::<[u64; 8]>(), mode(), handling()),
+        (bundle, interface) in any::<(Option<u32>, Option<u16>)>(),
     ) -> SaSpec {
-        let [soft_bytes, hard_bytes, soft_packets, hard_packets] = limits;
+        let [soft_bytes, hard_bytes, soft_packets, hard_packets, soft_seconds, hard_seconds, soft_idle, hard_idle] = limits;
         SaSpec {
-            spi, direction, slot: SlotIndex(slot), child: ChildId(child), suite, key: SecretKey::new(key), tunnel,
+            spi, direction, slot: SlotIndex(slot), child: ChildId(child), suite, key: SecretKey::new(key), mode, tunnel,
             encapsulation, esn, replay_window, local_ts, remote_ts,
-            lifetime: Lifetime { soft_bytes, hard_bytes, soft_packets, hard_packets },
+            lifetime: Lifetime {
+                soft_bytes, hard_bytes, soft_packets, hard_packets, soft_seconds, hard_seconds, soft_idle, hard_idle,
+            },
+            handling, bundle: bundle.map(ChildId), interface: interface.map(InterfaceId),
         }
     }
 }
@@ -93,14 +128,17 @@ fn policy() -> impl Strategy<Value = Policy> {
         Just(Action::Discard),
     ];
     let direction = prop_oneof![Just(PolicyDirection::Inbound), Just(PolicyDirection::Outbound)];
-    (any::<(u32, u32)>(), direction, selectors(), selectors(), action).prop_map(
-        |((id, priority), direction, local, remote, action)| Policy {
+    let place = (any::<Option<u16>>(), pfp());
+    (any::<(u32, u32)>(), direction, selectors(), selectors(), action, place).prop_map(
+        |((id, priority), direction, local, remote, action, (interface, pfp))| Policy {
             id: PolicyId(id),
             direction,
             priority,
             local,
             remote,
             action,
+            interface: interface.map(InterfaceId),
+            pfp,
         },
     )
 }
@@ -122,17 +160,30 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn flow() -> impl Strategy<Value = Flow> {
+    (any::<(u8, Option<u16>, Option<u16>)>(), two_addresses()).prop_map(
+        |((protocol, source_port, destination_port), (source, destination))| Flow {
+            source,
+            destination,
+            protocol,
+            source_port,
+            destination_port,
+        },
+    )
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let reference = || (any::<u32>().prop_map(SlotIndex), spi(), direction());
     prop_oneof![
         (any::<u64>(), option::of(prop::sample::select(Refusal::ALL.to_vec())))
             .prop_map(|(token, refusal)| Event::Done { token, result: refusal.map_or(Ok(()), Err) }),
-        (any::<(u32, u8, Option<u16>, Option<u16>)>(), two_addresses()).prop_map(
-            |((child, protocol, source_port, destination_port), (source, destination))| Event::Acquire {
-                child: ChildId(child),
-                flow: Flow { source, destination, protocol, source_port, destination_port },
-            }
-        ),
+        (any::<u32>(), flow(), pfp()).prop_map(|(child, flow, pfp)| Event::Acquire {
+            child: ChildId(child),
+            flow,
+            pfp
+        }),
+        (any::<(u16, Option<u32>)>(), option::of(spi()), flow())
+            .prop_map(|((reason, slot), spi, flow)| { Event::Audit { reason, slot: slot.map(SlotIndex), spi, flow } }),
         reference().prop_map(|(slot, spi, direction)| Event::SoftExpire { slot, spi, direction }),
         reference().prop_map(|(slot, spi, direction)| Event::HardExpire { slot, spi, direction }),
         reference().prop_map(|(slot, spi, direction)| Event::SequenceLow { slot, spi, direction }),
@@ -226,7 +277,7 @@ fn some_sa() -> SaSpec {
         direction: Direction::Inbound,
         slot: SlotIndex(1),
         child: ChildId(1),
-        suite: Suite::Aes256Gcm16,
+        suite: Suite::AES256_GCM16,
         key: SecretKey::new(vec![0x5a; 36]),
         tunnel: Tunnel { local: [192, 0, 2, 1].into(), remote: [192, 0, 2, 2].into() },
         encapsulation: None,
@@ -235,6 +286,10 @@ fn some_sa() -> SaSpec {
         local_ts: vec![TrafficSelector::any(AddrRange::ANY_V4)],
         remote_ts: vec![TrafficSelector::any(AddrRange::ANY_V6)],
         lifetime: Lifetime::default(),
+        mode: SaMode::Tunnel,
+        handling: Handling::default(),
+        bundle: None,
+        interface: None,
     }
 }
 
@@ -266,12 +321,12 @@ fn the_largest_records_fit_the_ring() {
 #[test]
 fn a_key_of_another_suite_is_not_written() {
     let mut sa = some_sa();
-    sa.suite = Suite::Aes128Gcm16;
+    sa.suite = Suite::AES128_GCM16;
     let wrong = EncodeError::KeyLength { expected: 20, found: 36 };
     assert_eq!(Command::Install(sa).encode(1, &mut Vec::new()), Err(wrong));
 }
 
-/// token 8 · tag 1 · spi 4 · direction 1 · slot 4 · child 4 · suite 1 · key 36 · tunnel 10 · encapsulation 1
+/// token 8 · tag 1 · spi 4 · direction 1 · slot 4 · child 4 · suite 6 · key 36 · mode 1 · tunnel 10 · encapsulation 1
 #[test]
 fn each_bad_field_has_its_error() {
     let good = encoded(&Command::Install(some_sa()));
@@ -284,14 +339,20 @@ fn each_bad_field_has_its_error() {
     assert_eq!(with(8, &[0]), DecodeError::UnknownTag { what: "command", value: 0 });
     assert_eq!(with(9, &[255, 0, 0, 0]), DecodeError::ReservedSpi { value: 255 });
     assert_eq!(with(13, &[3]), DecodeError::UnknownTag { what: "direction", value: 3 });
-    assert_eq!(with(22, &[9]), DecodeError::UnknownTag { what: "suite", value: 9 });
-    assert_eq!(with(59, &[5]), DecodeError::UnknownTag { what: "address family", value: 5 });
-    assert_eq!(with(69, &[2]), DecodeError::UnknownTag { what: "an encapsulation", value: 2 });
+    let suite = DecodeError::Invalid { what: "a suite" };
+    assert_eq!(with(22, &[9]), suite);
+    // An AEAD with an integrity algorithm, a cipher with a key length it has not, nothing at all.
+    assert_eq!(with(26, &[12]), suite);
+    assert_eq!(with(24, &[129]), suite);
+    assert_eq!(with(22, &[0; 6]), suite);
+    assert_eq!(with(64, &[3]), DecodeError::UnknownTag { what: "mode", value: 3 });
+    assert_eq!(with(65, &[5]), DecodeError::UnknownTag { what: "address family", value: 5 });
+    assert_eq!(with(75, &[2]), DecodeError::UnknownTag { what: "an encapsulation", value: 2 });
     let too_many = DecodeError::TooMany { what: "selectors", count: 513, max: 512 };
-    assert_eq!(with(75, &513u16.to_le_bytes()), too_many);
+    assert_eq!(with(81, &513u16.to_le_bytes()), too_many);
     // The first selector's range: 0.0.0.0 becomes an address above its end, 255.255.255.255 → 0.0.0.1.
-    assert_eq!(with(78, &[0, 0, 0, 2, 4, 0, 0, 0, 1]), DecodeError::Invalid { what: "an address range" });
-    assert_eq!(with(88, &[9, 0, 8, 0]), DecodeError::Invalid { what: "a port range" });
+    assert_eq!(with(84, &[0, 0, 0, 2, 4, 0, 0, 0, 1]), DecodeError::Invalid { what: "an address range" });
+    assert_eq!(with(94, &[9, 0, 8, 0]), DecodeError::Invalid { what: "a port range" });
 }
 
 #[test]

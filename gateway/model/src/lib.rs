@@ -11,13 +11,18 @@ mod sa;
 mod secret;
 mod selector;
 mod spi;
+mod suite;
 mod transform;
 
 pub use identity::{Identity, IdentityError};
-pub use policy::{Action, ChildId, Policy, PolicyDirection, PolicyId};
+pub use policy::{Action, ChildId, Pfp, Policy, PolicyDirection, PolicyId};
 pub use proposal::{EspProposal, IkeProposal, ProposalError};
-pub use sa::{Direction, Encapsulation, Lifetime, SaSpec, SlotIndex, Suite, Tunnel};
+pub use sa::{
+    DfHandling, Direction, DscpHandling, Encapsulation, FragmentWhen, Handling, InterfaceId, Lifetime, MssClamp,
+    SaMode, SaSpec, SlotIndex, Tfc, Tunnel,
+};
 pub use secret::SecretKey;
 pub use selector::{AddrRange, Flow, PortRange, SelectorError, TrafficSelector};
 pub use spi::{ReservedSpi, Spi};
-pub use transform::{Encryption, EsnMode, Integrity, KeGroup, Prf};
+pub use suite::{IpsecProtocol, Suite, SuiteError, SuiteKey};
+pub use transform::{CipherMode, Encryption, EsnMode, Integrity, KeGroup, Prf};

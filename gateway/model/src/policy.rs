@@ -1,5 +1,6 @@
 //! Entries of the security policy database (RFC 4301 §4.4.1).
 
+use crate::sa::InterfaceId;
 use crate::selector::TrafficSelector;
 use core::fmt;
 
@@ -32,6 +33,22 @@ pub enum Action {
     Discard,
 }
 
+/// Populate from packet (RFC 4301 §4.4.1.2): an acquire asks for an SA with the packet's own value in these fields instead
+/// of the entry's range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Pfp {
+    pub local_addr: bool,
+    pub remote_addr: bool,
+    pub protocol: bool,
+    pub local_port: bool,
+    pub remote_port: bool,
+}
+
+impl Pfp {
+    pub const NONE: Self =
+        Self { local_addr: false, remote_addr: false, protocol: false, local_port: false, remote_port: false };
+}
+
 /// One ordered SPD entry: any `local` selector with any `remote` selector. "Local" is the side of the box that the
 /// networks it protects are on, for both directions: outbound packets go local → remote, inbound ones remote → local.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +60,9 @@ pub struct Policy {
     pub local: Vec<TrafficSelector>,
     pub remote: Vec<TrafficSelector>,
     pub action: Action,
+    /// Only packets routed into this tunnel interface, or out of it; `None`: only packets of no tunnel interface.
+    pub interface: Option<InterfaceId>,
+    pub pfp: Pfp,
 }
 
 impl fmt::Display for Action {

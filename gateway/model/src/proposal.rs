@@ -1,6 +1,6 @@
 //! Proposals in swanctl's notation: keywords joined by `-`, several of a kind are alternatives in order of preference.
 
-use crate::sa::Suite;
+use crate::suite::{IpsecProtocol, Suite, SuiteError};
 use crate::transform::{Encryption, EsnMode, Integrity, KeGroup, Prf};
 use core::fmt;
 
@@ -19,8 +19,14 @@ pub enum ProposalError {
     NoIntegrity { word: &'static str },
     #[error("names no PRF; add one, such as prfsha256")]
     NoPrf,
-    #[error("\"{word}\" is not available for ESP; use aes128gcm16 or aes256gcm16")]
-    NotForEsp { word: String },
+    #[error("\"{word}\" is not for IKE SAs")]
+    NotForIke { word: String },
+    #[error("names no integrity algorithm")]
+    NoIntegrityForAh,
+    #[error("\"{word}\" encrypts, which AH does not do; use esp_proposals")]
+    NotForAh { word: String },
+    #[error(transparent)]
+    Suite(#[from] SuiteError),
 }
 
 /// One IKE SA proposal. Never empty where the protocol needs a transform; AEADs and CBC are not mixed (RFC 7296 §3.3).
@@ -33,9 +39,11 @@ pub struct IkeProposal {
     pub groups: Vec<KeGroup>,
 }
 
-/// One ESP proposal. `groups` empty is no PFS; `esn` never empty, in order of preference.
+/// One proposal for a Child SA. `groups` empty is no PFS; `esn` never empty, in order of preference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EspProposal {
+    /// Never empty, all of one protocol; all AEADs or none. Where ciphers and integrity algorithms are listed, each with
+    /// each.
     pub suites: Vec<Suite>,
     pub groups: Vec<KeGroup>,
     pub esn: Vec<EsnMode>,
@@ -48,8 +56,14 @@ impl std::str::FromStr for IkeProposal {
         let mut proposal = Self { encryption: vec![], integrity: vec![], prf: vec![], groups: vec![] };
         for word in text.split('-') {
             if let Some(t) = Encryption::from_keyword(word) {
+                if !t.is_for_ike() {
+                    return Err(ProposalError::NotForIke { word: word.to_owned() });
+                }
                 proposal.encryption.push(t);
             } else if let Some(t) = Integrity::from_keyword(word) {
+                if !t.is_for_ike() {
+                    return Err(ProposalError::NotForIke { word: word.to_owned() });
+                }
                 proposal.integrity.push(t);
             } else if let Some(t) = Prf::from_keyword(word) {
                 proposal.prf.push(t);
@@ -78,7 +92,7 @@ impl IkeProposal {
             _ => {}
         }
         if self.prf.is_empty() {
-            self.prf = self.integrity.iter().map(|i| i.matching_prf()).collect();
+            self.prf = self.integrity.iter().filter_map(|i| i.matching_prf()).collect();
         }
         if self.prf.is_empty() {
             return Err(ProposalError::NoPrf);
@@ -97,29 +111,106 @@ impl std::str::FromStr for EspProposal {
     type Err = ProposalError;
 
     fn from_str(text: &str) -> Result<Self, ProposalError> {
-        let mut proposal = Self { suites: vec![], groups: vec![], esn: vec![] };
+        Words::read(text)?.esp()
+    }
+}
+
+/// The words of a Child SA's proposal by kind.
+#[derive(Default)]
+struct Words {
+    encryption: Vec<Encryption>,
+    integrity: Vec<Integrity>,
+    groups: Vec<KeGroup>,
+    esn: Vec<EsnMode>,
+}
+
+impl Words {
+    fn read(text: &str) -> Result<Self, ProposalError> {
+        let mut words = Self::default();
         for word in text.split('-') {
-            if let Some(suite) = Suite::ALL.into_iter().find(|s| s.keyword() == word) {
-                proposal.suites.push(suite);
+            if let Some(t) = Encryption::from_keyword(word) {
+                words.encryption.push(t);
+            } else if let Some(t) = Integrity::from_keyword(word) {
+                words.integrity.push(t);
             } else if let Some(t) = KeGroup::from_word(word) {
-                proposal.groups.push(t);
+                words.groups.push(t);
             } else if let Some(t) = EsnMode::from_keyword(word) {
-                proposal.esn.push(t);
-            } else if Encryption::from_keyword(word).is_some() || Integrity::from_keyword(word).is_some() {
-                return Err(ProposalError::NotForEsp { word: word.to_owned() });
+                words.esn.push(t);
             } else {
                 return Err(ProposalError::UnknownWord { word: word.to_owned() });
             }
         }
-        if proposal.suites.is_empty() {
-            return Err(ProposalError::NoEncryption);
-        }
-        if proposal.esn.is_empty() {
+        if words.esn.is_empty() {
             // Like swanctl: without a word, no extended sequence numbers.
-            proposal.esn.push(EsnMode::No);
+            words.esn.push(EsnMode::No);
         }
-        Ok(proposal)
+        Ok(words)
     }
+
+    fn esp(self) -> Result<EspProposal, ProposalError> {
+        let aead = self.encryption.iter().find(|e| e.is_aead());
+        let plain = self.encryption.iter().find(|e| !e.is_aead());
+        match (aead, plain) {
+            (None, None) => return Err(ProposalError::NoEncryption),
+            (Some(aead), Some(other)) => {
+                return Err(ProposalError::MixedAead { aead: aead.keyword(), other: other.keyword() });
+            }
+            _ => {}
+        }
+        let mut suites = Vec::new();
+        for encryption in &self.encryption {
+            if self.integrity.is_empty() {
+                suites.push(Suite::esp(*encryption, None)?);
+            }
+            for integrity in &self.integrity {
+                suites.push(Suite::esp(*encryption, Some(*integrity))?);
+            }
+        }
+        Ok(EspProposal { suites, groups: self.groups, esn: self.esn })
+    }
+
+    fn ah(mut self) -> Result<EspProposal, ProposalError> {
+        // In swanctl's AH proposals the words of GMAC mean its form for AH.
+        for encryption in self.encryption {
+            let gmac = Integrity::from_keyword(encryption.keyword()).filter(|i| i.is_gmac());
+            self.integrity.push(gmac.ok_or(ProposalError::NotForAh { word: encryption.keyword().to_owned() })?);
+        }
+        if self.integrity.is_empty() {
+            return Err(ProposalError::NoIntegrityForAh);
+        }
+        let suites = self.integrity.into_iter().map(Suite::ah).collect();
+        Ok(EspProposal { suites, groups: self.groups, esn: self.esn })
+    }
+}
+
+impl EspProposal {
+    /// A proposal for AH: integrity algorithms, groups, esn.
+    pub fn ah(text: &str) -> Result<Self, ProposalError> {
+        Words::read(text)?.ah()
+    }
+
+    pub fn protocol(&self) -> IpsecProtocol {
+        self.suites.first().map_or(IpsecProtocol::Esp, |suite| suite.protocol())
+    }
+
+    /// The ciphers of the suites, each once, in order of preference.
+    pub fn encryptions(&self) -> Vec<Encryption> {
+        distinct(self.suites.iter().filter_map(|suite| suite.encryption()))
+    }
+
+    /// The integrity algorithms of the suites, each once, in order of preference.
+    pub fn integrities(&self) -> Vec<Integrity> {
+        distinct(self.suites.iter().filter_map(|suite| suite.integrity()))
+    }
+}
+
+fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
+    all.fold(Vec::new(), |mut seen, item| {
+        if !seen.contains(&item) {
+            seen.push(item);
+        }
+        seen
+    })
 }
 
 impl fmt::Display for IkeProposal {
@@ -134,7 +225,8 @@ impl fmt::Display for IkeProposal {
 
 impl fmt::Display for EspProposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = self.suites.iter().map(|t| t.keyword());
+        let words = self.encryptions().into_iter().map(Encryption::keyword);
+        let words = words.chain(self.integrities().into_iter().map(Integrity::keyword));
         let words = words.chain(self.groups.iter().map(|t| t.keyword()));
         let words: Vec<_> = words.chain(self.esn.iter().map(|t| t.keyword())).collect();
         f.write_str(&words.join("-"))
@@ -153,6 +245,14 @@ mod tests {
         let derived: IkeProposal = "aes256-sha512-ecp384".parse().expect("valid");
         assert_eq!(derived.prf, [Prf::HmacSha512]);
         assert_eq!("aes256gcm16-x25519".parse::<EspProposal>().unwrap().to_string(), "aes256gcm16-x25519-noesn");
+        let crossed: EspProposal = "aes256-aes128-sha384-sha256-esn".parse().unwrap();
+        assert_eq!(
+            crossed.suites.iter().map(Suite::to_string).collect::<Vec<_>>(),
+            ["aes256-sha384", "aes256-sha256", "aes128-sha384", "aes128-sha256"]
+        );
+        assert_eq!(crossed.to_string(), "aes256-aes128-sha384-sha256-esn");
+        let ah = EspProposal::ah("sha256-aes128gmac-x25519").unwrap();
+        assert_eq!((ah.protocol(), ah.to_string()), (IpsecProtocol::Ah, "sha256-aes128gmac-x25519-noesn".to_owned()));
     }
 
     #[test]
@@ -165,7 +265,14 @@ mod tests {
         assert_eq!(ike("aes256gcm16-sha256-x25519"), ProposalError::MixedAead { aead: "aes256gcm16", other: "sha256" });
         assert_eq!(ike("des-x25519"), ProposalError::UnknownWord { word: "des".into() });
         let esp = |t: &str| t.parse::<EspProposal>().unwrap_err();
-        assert_eq!(esp("aes256-sha256"), ProposalError::NotForEsp { word: "aes256".into() });
+        assert_eq!(esp("aes256").to_string(), "aes256 needs an integrity algorithm, such as sha256");
+        assert_eq!(esp("aes256gcm16-sha256").to_string(), "an AEAD (aes256gcm16) takes no integrity algorithm");
+        assert_eq!(esp("aes256-aes256gcm16-sha1"), ProposalError::MixedAead { aead: "aes256gcm16", other: "aes256" });
+        let ah = |t: &str| EspProposal::ah(t).unwrap_err();
+        assert_eq!(ah("aes256-sha256"), ProposalError::NotForAh { word: "aes256".into() });
+        assert_eq!(ah("x25519"), ProposalError::NoIntegrityForAh);
+        assert_eq!(ike("null-sha256-x25519"), ProposalError::NotForIke { word: "null".into() });
+        assert_eq!(ike("aes256-sha1-x25519"), ProposalError::NotForIke { word: "sha1".into() });
         assert_eq!(esp("x25519"), ProposalError::NoEncryption);
     }
 }

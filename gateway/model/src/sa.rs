@@ -1,7 +1,8 @@
 //! A security association as control hands it to the data plane (RFC 4301 §4.4.2).
 
+use crate::suite::Suite;
 use crate::{policy::ChildId, secret::SecretKey, selector::TrafficSelector, spi::Spi};
-use core::{fmt, time::Duration};
+use core::time::Duration;
 use std::net::IpAddr;
 
 /// The SA's slot in the link's shared memory: its counters, sequence number and replay top live there and outlive
@@ -17,56 +18,21 @@ pub enum Direction {
     Outbound,
 }
 
-/// ESP transform with its fixed sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Suite {
-    /// RFC 4106, 16-octet ICV.
-    Aes128Gcm16,
-    /// RFC 4106, 16-octet ICV.
-    Aes256Gcm16,
+/// Tunnel or transport (RFC 4301 §4.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SaMode {
+    /// A new outer header around the whole packet.
+    #[default]
+    Tunnel,
+    /// Between the packet's own IP header and what follows it; for traffic of the box itself.
+    Transport,
 }
 
-impl Suite {
-    pub const ALL: [Suite; 2] = [Suite::Aes128Gcm16, Suite::Aes256Gcm16];
+/// A virtual tunnel interface: the place of its table among the configuration's interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InterfaceId(pub u16);
 
-    /// Octets of the AES key, without the salt.
-    pub const fn key_len(self) -> usize {
-        match self {
-            Suite::Aes128Gcm16 => 16,
-            Suite::Aes256Gcm16 => 32,
-        }
-    }
-
-    /// Octets of salt that follow the key in KEYMAT (RFC 4106 §8.1).
-    pub const fn salt_len(self) -> usize {
-        4
-    }
-
-    /// Octets of explicit IV in each packet.
-    pub const fn iv_len(self) -> usize {
-        8
-    }
-
-    pub const fn icv_len(self) -> usize {
-        16
-    }
-
-    /// swanctl's word.
-    pub const fn keyword(self) -> &'static str {
-        match self {
-            Suite::Aes128Gcm16 => "aes128gcm16",
-            Suite::Aes256Gcm16 => "aes256gcm16",
-        }
-    }
-}
-
-impl fmt::Display for Suite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.keyword())
-    }
-}
-
-/// Outer addresses of a tunnel-mode SA.
+/// Outer addresses of a tunnel-mode SA; the two ends of a transport-mode one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {
     pub local: IpAddr,
@@ -82,6 +48,95 @@ pub struct Encapsulation {
     pub keepalive: Duration,
 }
 
+/// What becomes of the outer DF bit over IPv4 (RFC 4301 §8.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DfHandling {
+    /// From the inner packet; set where that is IPv6.
+    #[default]
+    Copy,
+    Set,
+    Clear,
+}
+
+/// The outer DSCP (RFC 4301 §5.1.2, RFC 2983).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DscpHandling {
+    /// From the inner packet.
+    #[default]
+    Copy,
+    /// Always this, 0 to 63: hides the inner one.
+    Set(u8),
+}
+
+/// Where a packet that does not fit and may be fragmented is cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FragmentWhen {
+    /// The pieces of the inner packet travel each in its own ESP packet, and the peer need not put ESP together.
+    #[default]
+    Before,
+    /// The sealed packet is cut; the peer puts it together before it opens it.
+    After,
+}
+
+/// Traffic flow confidentiality (RFC 4303 §2.7): how long packets are made to look. Tunnel mode only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Tfc {
+    #[default]
+    Off,
+    /// As long as the path carries.
+    ToMtu,
+    /// Inner packets shorter than this are padded to it, octets.
+    To(u16),
+}
+
+/// TCP's maximum segment size in SYN packets that pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MssClamp {
+    #[default]
+    Off,
+    /// To what fits the SA's path.
+    Auto,
+    /// To this, octets.
+    To(u16),
+}
+
+/// How an SA treats headers and sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Handling {
+    pub df: DfHandling,
+    pub dscp: DscpHandling,
+    /// Opening takes the outer DSCP over into the inner header (RFC 2983 uniform model).
+    pub dscp_inbound: bool,
+    /// RFC 6040 normal mode; `false`: compatibility mode, the outer header says Not-ECT.
+    pub ecn: bool,
+    /// Outer TTL or hop limit; `None` copies the inner one.
+    pub ttl: Option<u8>,
+    /// Copies the inner IPv6 flow label to the outer header.
+    pub flow_label: bool,
+    pub fragment: FragmentWhen,
+    pub tfc: Tfc,
+    /// Dummy packets a second (RFC 4303 §2.6); 0 sends none.
+    pub dummies: u16,
+    pub mss_clamp: MssClamp,
+}
+
+impl Default for Handling {
+    fn default() -> Self {
+        Self {
+            df: DfHandling::Copy,
+            dscp: DscpHandling::Copy,
+            dscp_inbound: false,
+            ecn: true,
+            ttl: Some(64),
+            flow_label: false,
+            fragment: FragmentWhen::Before,
+            tfc: Tfc::Off,
+            dummies: 0,
+            mss_clamp: MssClamp::Off,
+        }
+    }
+}
+
 /// Limits after which an SA is renewed (soft) or dropped (hard); zero is "no limit". RFC 4301 §4.4.2.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lifetime {
@@ -89,6 +144,12 @@ pub struct Lifetime {
     pub hard_bytes: u64,
     pub soft_packets: u64,
     pub hard_packets: u64,
+    /// From the moment the SA is installed.
+    pub soft_seconds: u64,
+    pub hard_seconds: u64,
+    /// Without a packet.
+    pub soft_idle: u64,
+    pub hard_idle: u64,
 }
 
 /// Everything the data plane needs to know of one SA.
@@ -99,8 +160,9 @@ pub struct SaSpec {
     pub slot: SlotIndex,
     pub child: ChildId,
     pub suite: Suite,
-    /// AES key followed by the salt: `suite.key_len() + suite.salt_len()` octets.
+    /// `suite.key_len()` octets of KEYMAT.
     pub key: SecretKey,
+    pub mode: SaMode,
     pub tunnel: Tunnel,
     pub encapsulation: Option<Encapsulation>,
     /// Extended (64-bit) sequence numbers (RFC 4303 §2.2.1).
@@ -111,4 +173,9 @@ pub struct SaSpec {
     pub local_ts: Vec<TrafficSelector>,
     pub remote_ts: Vec<TrafficSelector>,
     pub lifetime: Lifetime,
+    pub handling: Handling,
+    /// SA bundle: what this SA has sealed goes through that child's SA too; what it opens must have come through it.
+    pub bundle: Option<ChildId>,
+    /// The tunnel interface whose traffic it carries.
+    pub interface: Option<InterfaceId>,
 }

@@ -121,7 +121,7 @@ fn hmac() {
                 let whole = AwsLc.prf(prf, &test.key, &[&test.msg]);
                 let same = whole.expose()[..group.tag_size / 8] == test.tag[..];
                 assert_eq!(same, !test.result.must_fail(), "{prf} {}: {}", test.tc_id, test.comment);
-                assert!(whole.expose().starts_with(&AwsLc.integrity(integrity, &test.key, &[&test.msg])));
+                assert!(whole.expose().starts_with(&AwsLc.integrity(integrity, &test.key, &[&test.msg]).unwrap()));
             }
         }
     }

@@ -63,8 +63,8 @@ fn rfc_4231_hmac() {
             let (head, tail) = data.split_at(3);
             assert_eq!(AwsLc.prf(*prf, &key, &[head, &[], tail]).expose(), octets(expected), "{prf}");
         }
-        for (alg, expected) in Integrity::ALL.iter().zip(expected) {
-            let icv = AwsLc.integrity(*alg, &key, &[&data]);
+        for (alg, expected) in Integrity::ALL.iter().filter(|alg| alg.is_for_ike()).zip(expected) {
+            let icv = AwsLc.integrity(*alg, &key, &[&data]).unwrap();
             assert_eq!(icv, octets(expected)[..alg.icv_len()], "{alg}");
         }
     }
@@ -94,7 +94,7 @@ fn prf_plus_ends_with_its_counter() {
 
 #[test]
 fn lengths_are_checked() {
-    for alg in Encryption::ALL {
+    for alg in Encryption::ALL.iter().filter(|alg| alg.is_for_ike()) {
         let key = vec![1; alg.key_len() + alg.salt_len()];
         let iv = vec![2; alg.iv_len()];
         let mut data = vec![0; 32];

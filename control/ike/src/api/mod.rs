@@ -9,7 +9,7 @@ pub(crate) use compute::{Made, Work};
 pub use report::{DownReason, FailureReason, Report, Step};
 pub use status::{ChildStatus, IkeSaStatus};
 
-use culvert_model::{ChildId, Direction, Flow, SaSpec, SlotIndex, Spi};
+use culvert_model::{ChildId, Direction, Flow, Pfp, SaSpec, SlotIndex, Spi};
 use std::net::SocketAddr;
 
 /// A UDP payload without the non-ESP marker.
@@ -41,6 +41,8 @@ pub enum Event {
     Acquire {
         child: ChildId,
         flow: Flow,
+        /// Which of the packet's values the SA is to be for.
+        pfp: Pfp,
     },
     /// Answer to `Output::Install` and `Output::Remove`.
     Done {

@@ -116,7 +116,7 @@ impl Sealer {
         out.extend_from_slice(&iv);
         out.extend_from_slice(&data);
         if let Some((alg, key)) = &self.keys.integrity {
-            let icv = provider.integrity(*alg, key.expose(), &[&out]);
+            let icv = provider.integrity(*alg, key.expose(), &[&out])?;
             out.extend_from_slice(&icv);
         }
         Ok(out)
@@ -176,7 +176,8 @@ impl Opener {
             verified(provider.open(keys.encryption, key, iv, message.associated, &mut data))?;
             return Ok(data);
         };
-        let expected = provider.integrity(*alg, integrity_key.expose(), &[message.associated, iv, ciphertext]);
+        let covered = [message.associated, iv, ciphertext];
+        let expected = provider.integrity(*alg, integrity_key.expose(), &covered).map_err(Error::Local)?;
         if !constant_time_eq(&expected, icv) {
             return Err(Error::IntegrityFailed);
         }

@@ -5,7 +5,7 @@ mod pair;
 
 use core::time::Duration;
 use culvert_ike::{Datagram, Event, FailureReason, Output, Report, Step};
-use culvert_model::{ChildId, Suite};
+use culvert_model::{ChildId, Pfp, Suite};
 use pair::{Pair, config};
 
 fn up(pair: &Pair, i: usize) -> bool {
@@ -35,7 +35,7 @@ fn every_algorithm() {
             }));
             pair.initiate(0);
             assert!(up(&pair, 0) && up(&pair, 1), "{ike}");
-            assert_eq!(pair.endpoints[0].status(pair.now)[0].children[0].suite, Suite::Aes256Gcm16);
+            assert_eq!(pair.endpoints[0].status(pair.now)[0].children[0].suite, Suite::AES256_GCM16);
         }
     }
 }
@@ -270,7 +270,7 @@ fn an_acquire_brings_the_child_up_once() {
         destination_port: None,
     };
     for _ in 0..3 {
-        pair.event(0, Event::Acquire { child: ChildId(0), flow });
+        pair.event(0, Event::Acquire { child: ChildId(0), flow, pfp: Pfp::NONE });
     }
     let status = pair.endpoints[0].status(pair.now);
     assert_eq!((status.len(), status[0].children.len()), (1, 1));

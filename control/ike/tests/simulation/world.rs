@@ -128,7 +128,7 @@ enum Thing {
 }
 
 enum Command {
-    Install(SaSpec),
+    Install(Box<SaSpec>),
     Remove(SlotIndex, Spi, Direction),
 }
 
@@ -442,7 +442,7 @@ impl World {
                 Output::Transmit(datagram) => self.send(1 - i, &datagram),
                 Output::Install { token, spec } => {
                     self.check_key(i, &spec);
-                    self.command(i, token, Command::Install(spec));
+                    self.command(i, token, Command::Install(Box::new(spec)));
                 }
                 Output::Remove { token, slot, spi, direction } => {
                     self.command(i, token, Command::Remove(slot, spi, direction));
@@ -484,7 +484,7 @@ impl World {
                 if spec.direction == Direction::Outbound {
                     self.nodes[i].current.insert(spec.child, spec.slot);
                 }
-                self.nodes[i].sas.insert(spec.slot, spec);
+                self.nodes[i].sas.insert(spec.slot, *spec);
             }
             Command::Remove(slot, spi, direction) => {
                 let removed = self.nodes[i].sas.remove(&slot);

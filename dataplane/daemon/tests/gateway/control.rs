@@ -4,7 +4,7 @@ use crate::net::LIMIT;
 use culvert_lab::wait_for;
 use culvert_link::record::{Command, Event};
 use culvert_link::{ControlEnd, Region};
-use culvert_model::{Action, AddrRange, Policy, PolicyDirection, PolicyId, TrafficSelector};
+use culvert_model::{Action, AddrRange, Pfp, Policy, PolicyDirection, PolicyId, TrafficSelector};
 
 pub struct Control {
     pub end: ControlEnd,
@@ -42,7 +42,16 @@ impl Control {
                 let any = vec![TrafficSelector::any(range)];
                 let (local, remote) = (any.clone(), any);
                 let (id, action) = (PolicyId(id), Action::Bypass);
-                self.tell(&Command::SetPolicy(Policy { id, direction, priority: 1, local, remote, action }));
+                self.tell(&Command::SetPolicy(Policy {
+                    id,
+                    direction,
+                    priority: 1,
+                    local,
+                    remote,
+                    action,
+                    interface: None,
+                    pfp: Pfp::NONE,
+                }));
             }
         }
         self.tell(&Command::EndSync);

@@ -7,8 +7,8 @@ use culvert_lab::{Lab, Namespace, Process, missing_tools};
 use culvert_link::record::Command;
 use culvert_link::{Region, SlotInit, SlotState};
 use culvert_model::{
-    Action, AddrRange, ChildId, Direction, Lifetime, Policy, PolicyDirection, PolicyId, SaSpec, SecretKey, Spi, Suite,
-    TrafficSelector, Tunnel,
+    Action, AddrRange, ChildId, Direction, Handling, Lifetime, Pfp, Policy, PolicyDirection, PolicyId, SaMode, SaSpec,
+    SecretKey, Spi, Suite, TrafficSelector, Tunnel,
 };
 use culvert_telemetry::{DropReason, SaCounter, WorkerCounter, layout};
 use std::sync::atomic::Ordering;
@@ -96,7 +96,7 @@ impl Site {
             slot,
             child: CHILD,
             suite,
-            key: SecretKey::new(vec![from; suite.key_len() + suite.salt_len()]),
+            key: SecretKey::new(vec![from; suite.key_len()]),
             tunnel: Tunnel { local: [192, 0, 2, self.number].into(), remote: [192, 0, 2, other].into() },
             encapsulation: None,
             esn: true,
@@ -104,6 +104,10 @@ impl Site {
             local_ts: network(self.number),
             remote_ts: network(other),
             lifetime: Lifetime::default(),
+            mode: SaMode::Tunnel,
+            handling: Handling::default(),
+            bundle: None,
+            interface: None,
         };
         self.control.tell(&Command::Install(spec));
         assert!(matches!(place.state(), SlotState::Installed | SlotState::Allocated));
@@ -120,6 +124,8 @@ impl Site {
                 local: network(self.number),
                 remote: network(3 - self.number),
                 action: Action::Protect { child: CHILD, trap: false },
+                interface: None,
+                pfp: Pfp::NONE,
             }));
         }
         self.control.tell(&Command::EndSync);
@@ -162,12 +168,12 @@ fn through_the_tunnel(suite: Suite) {
 
 #[test]
 fn a_tunnel_with_aes_128() {
-    through_the_tunnel(Suite::Aes128Gcm16);
+    through_the_tunnel(Suite::AES128_GCM16);
 }
 
 #[test]
 fn a_tunnel_with_aes_256() {
-    through_the_tunnel(Suite::Aes256Gcm16);
+    through_the_tunnel(Suite::AES256_GCM16);
 }
 
 #[test]
@@ -179,8 +185,8 @@ fn a_tcp_stream_goes_through() {
     }
     let (mut a, mut b) = sites(&lab);
     for from in [1, 2] {
-        a.install(from, Suite::Aes128Gcm16);
-        b.install(from, Suite::Aes128Gcm16);
+        a.install(from, Suite::AES128_GCM16);
+        b.install(from, Suite::AES128_GCM16);
     }
     for site in [&a, &b] {
         site.host.ip(&["link", "set", "eth0", "mtu", "1400"]).expect("room for the tunnel's headers");

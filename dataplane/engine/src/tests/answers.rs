@@ -237,6 +237,8 @@ fn ike_passes_a_policy_for_everything() {
         local: vec![net("0.0.0.0/0")],
         remote: vec![net("0.0.0.0/0")],
         action: culvert_model::Action::Discard,
+        interface: None,
+        pfp: culvert_model::Pfp::NONE,
     };
     a.policies([everything]);
     let (local, remote) = ("192.0.2.1:500".parse().unwrap(), "192.0.2.7:500".parse().unwrap());

@@ -2,7 +2,7 @@
 
 use super::rig::*;
 use crate::testing::VecBuffer;
-use crate::{Aead, Buffer, CryptoJob, Io, PortId, Punt, RustCrypto};
+use crate::{Buffer, Crypto, Io, Job, MAX_ICV, PortId, Punt, RustCrypto};
 use culvert_model::*;
 use culvert_telemetry::{DropReason, SaCounter};
 use culvert_wire::{Mac, checksum, esp, ethernet, ipv4, protocol, udp};
@@ -118,20 +118,14 @@ fn replays_and_strangers() {
 
 /// An ESP packet for site 7 with whatever inside, sealed with the right key.
 fn sealed_with(spec: &SaSpec, sequence: u32, tos: u8, inside: &[u8]) -> VecBuffer {
-    let key = spec.key.expose();
-    let (cipher, salt) = key.split_at(spec.suite.key_len());
-    let cipher = RustCrypto::key(spec.suite, cipher).unwrap();
+    let key = RustCrypto::key(spec.suite, spec.key.expose()).unwrap();
     let header = esp::Repr { spi: spec.spi.get(), sequence }.to_bytes();
-    let iv = 0xabcd_0000u64 + u64::from(sequence);
-    let mut nonce = [0; 12];
-    nonce[..4].copy_from_slice(salt);
-    nonce[4..].copy_from_slice(&iv.to_be_bytes());
-    let mut aad = [0; 12];
-    aad[..8].copy_from_slice(&header);
-    let (mut data, mut tag) = (inside.to_vec(), [0; 16]);
-    let job = CryptoJob { key: &cipher, nonce, aad, aad_len: 8, data: &mut data, tag: &mut tag, ok: false };
-    RustCrypto.seal_burst(&mut [job]);
-    let esp = [&header[..], &iv.to_be_bytes(), &data, &tag].concat();
+    let room = |count| vec![0; count];
+    let mut esp = [&header[..], &room(spec.suite.iv_len()), inside, &room(spec.suite.icv_len())].concat();
+    let sequence = u64::from(sequence);
+    let mut jobs = [Job { key: &key, sequence, esn: false, data: &mut esp, icv: [0; MAX_ICV], ok: false }];
+    RustCrypto.seal_burst(&mut jobs);
+    assert!(jobs[0].ok);
     let (source, destination) = ("192.0.2.1".parse().unwrap(), "192.0.2.7".parse().unwrap());
     let outer = ipv4::Repr { tos, ..ipv4::Repr::new(source, destination, protocol::ESP, esp.len() as u16) };
     frame(mac(1, WAN), mac(7, WAN), &[&outer.to_bytes()[..], &esp].concat())

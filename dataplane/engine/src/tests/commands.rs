@@ -27,7 +27,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         (&|s| s.spi = Spi::new(0x1234_5678).unwrap(), Refusal::SlotMismatch),
         (&|s| s.direction = Direction::Outbound, Refusal::SlotMismatch),
         (&|s| s.key = short.clone(), Refusal::BadKey),
-        (&|s| s.suite = Suite::Aes256Gcm16, Refusal::BadKey),
+        (&|s| s.suite = Suite::AES256_GCM16, Refusal::BadKey),
         (&|s| s.tunnel.remote = v6, Refusal::BadTunnel),
         (&|s| s.tunnel.local = ip("224.0.0.1"), Refusal::BadTunnel),
         (&|s| s.replay_window = 1 << 20, Refusal::BadWindow),
@@ -50,6 +50,8 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         local: lans(1),
         remote: lans(7),
         action: far,
+        interface: None,
+        pfp: Pfp::NONE,
     };
     assert_eq!(a.apply(Command::SetPolicy(policy)), Err(Refusal::TableFull));
     let tunnel = Tunnel { local: v6, ..outbound.tunnel };
@@ -208,11 +210,11 @@ fn reports_reach_control() {
         source_port: None,
         destination_port: None,
     };
-    a.house.handle_punt(1, Punt::Acquire { child: CHILD, flow }, &mut a.io);
+    a.house.handle_punt(1, Punt::Acquire { child: CHILD, flow, pfp: Pfp::NONE }, &mut a.io);
     let remote = "192.0.2.7:9".parse().unwrap();
     let (slot, spi) = (outbound.slot, outbound.spi);
     a.house.handle_punt(1, Punt::NatMapping { slot, spi, remote }, &mut a.io);
-    assert_eq!(a.house.poll_event(), Some(Event::Acquire { child: CHILD, flow }));
+    assert_eq!(a.house.poll_event(), Some(Event::Acquire { child: CHILD, flow, pfp: Pfp::NONE }));
     assert_eq!(a.house.poll_event(), Some(Event::NatMappingSeen { slot, spi, remote }));
 }
 

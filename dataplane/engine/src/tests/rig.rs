@@ -155,6 +155,8 @@ impl Gateway {
             local: local.clone(),
             remote: remote.clone(),
             action,
+            interface: None,
+            pfp: Pfp::NONE,
         };
         self.policies([policy(1, PolicyDirection::Outbound), policy(2, PolicyDirection::Inbound)]);
     }
@@ -226,6 +228,8 @@ pub fn bypass_all() -> Vec<Policy> {
             local: vec![net(all)],
             remote: vec![net(all)],
             action: Action::Bypass,
+            interface: None,
+            pfp: Pfp::NONE,
         })
     });
     both.collect()
@@ -252,17 +256,26 @@ pub struct Kind {
 
 impl Kind {
     pub const PLAIN: Self = Self {
-        suite: Suite::Aes128Gcm16,
+        suite: Suite::AES128_GCM16,
         esn: false,
         udp: false,
         outer_v6: false,
-        lifetime: Lifetime { soft_bytes: 0, hard_bytes: 0, soft_packets: 0, hard_packets: 0 },
+        lifetime: Lifetime {
+            soft_bytes: 0,
+            hard_bytes: 0,
+            soft_packets: 0,
+            hard_packets: 0,
+            soft_seconds: 0,
+            hard_seconds: 0,
+            soft_idle: 0,
+            hard_idle: 0,
+        },
         window: 64,
     };
 
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
-        for suite in Suite::ALL {
+        for suite in [Suite::AES128_GCM16, Suite::AES256_GCM16] {
             for bits in 0..8 {
                 let (esn, udp, outer_v6) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
                 all.push(Self { suite, esn, udp, outer_v6, ..Self::PLAIN });
@@ -292,7 +305,7 @@ pub fn specs(from: &Gateway, to: &Gateway, kind: Kind, key: u8) -> (SaSpec, SaSp
         slot: slot_in,
         child: CHILD,
         suite: kind.suite,
-        key: SecretKey::new((0..kind.suite.key_len() + 4).map(|i| key.wrapping_add(i as u8)).collect()),
+        key: SecretKey::new((0..kind.suite.key_len()).map(|i| key.wrapping_add(i as u8)).collect()),
         tunnel: Tunnel { local: outer(to.site, kind.outer_v6), remote: outer(from.site, kind.outer_v6) },
         encapsulation: ports(0),
         esn: kind.esn,
@@ -300,6 +313,10 @@ pub fn specs(from: &Gateway, to: &Gateway, kind: Kind, key: u8) -> (SaSpec, SaSp
         local_ts: lans(to.site),
         remote_ts: lans(from.site),
         lifetime: kind.lifetime,
+        mode: SaMode::Tunnel,
+        handling: Handling::default(),
+        bundle: None,
+        interface: None,
     };
     let outbound = SaSpec {
         direction: Direction::Outbound,

@@ -162,7 +162,7 @@ fn rekeying_loses_nothing() {
     let (mut a, mut b) = pair(Kind::PLAIN);
     a.receive(1, LAN, [from_host(b"old")]);
     let old = a.sent();
-    let (inbound, outbound) = specs(&a, &b, Kind { suite: Suite::Aes256Gcm16, ..Kind::PLAIN }, 50);
+    let (inbound, outbound) = specs(&a, &b, Kind { suite: Suite::AES256_GCM16, ..Kind::PLAIN }, 50);
     b.install(&inbound).unwrap();
     a.install(&outbound).unwrap();
     a.receive(1, LAN, [from_host(b"new")]);
@@ -185,7 +185,7 @@ fn without_an_sa_an_acquire_a_second() {
         a.io.punts
             .iter()
             .map(|punt| match punt {
-                Punt::Acquire { child: CHILD, flow } => (flow.destination, flow.destination_port),
+                Punt::Acquire { child: CHILD, flow, .. } => (flow.destination, flow.destination_port),
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -204,6 +204,8 @@ fn before_the_first_policies_nothing_moves() {
         local: vec![TrafficSelector::any(AddrRange::ANY_V4)],
         remote: vec![TrafficSelector::any(AddrRange::ANY_V4)],
         action: Action::Bypass,
+        interface: None,
+        pfp: Pfp::NONE,
     };
     a.apply(Command::SetPolicy(bypass)).unwrap();
     assert_eq!(a.receive_one(LAN, from_host(b"x")), Some(DropReason::InterfaceDown));
@@ -223,6 +225,8 @@ fn bypass_forwards_and_discard_drops() {
         local: lans(1),
         remote: vec![net(remote)],
         action,
+        interface: None,
+        pfp: Pfp::NONE,
     };
     a.policies([policy(1, 20, "192.0.2.0/24", Action::Bypass), policy(2, 10, "192.0.2.9/32", Action::Discard)]);
     let to = |addr: &str| frame(host_mac(1), mac(1, LAN), &packet(ip("10.1.0.2"), ip(addr), b"clear"));
@@ -267,6 +271,8 @@ fn a_hub_seals_again_what_it_opened() {
         local: local.clone(),
         remote: remote.clone(),
         action: Action::Protect { child: far, trap: false },
+        interface: None,
+        pfp: Pfp::NONE,
     };
     b.apply(Command::SetPolicy(extra)).unwrap();
     let (_, mut outbound) = specs(&b, &a, Kind::PLAIN, 77);
@@ -284,6 +290,8 @@ fn a_hub_seals_again_what_it_opened() {
         local: lans(1),
         remote,
         action: Action::Protect { child: CHILD, trap: false },
+        interface: None,
+        pfp: Pfp::NONE,
     }))
     .unwrap();
     let sent = packet(ip("10.1.0.2"), ip("10.9.0.2"), b"around");
@@ -363,6 +371,8 @@ fn a_burst_of_many_sas_is_one_burst() {
         local: lans(1),
         remote: remote(n),
         action: Action::Protect { child: ChildId(n), trap: false },
+        interface: None,
+        pfp: Pfp::NONE,
     };
     a.policies((0..32).map(policy));
     b.policies([]);

@@ -108,10 +108,11 @@ impl Event {
                 w.u64(*token);
                 w.u8(result.err().map_or(0, |refusal| refusal as u8));
             }
-            Self::Acquire { child, flow } => {
+            Self::Acquire { child, flow, pfp } => {
                 w.u8(2);
                 w.u32(child.0);
                 parts::put_flow(w, flow);
+                parts::put_pfp(w, *pfp);
             }
             Self::SoftExpire { slot, spi, direction } => {
                 w.u8(3);
@@ -131,6 +132,19 @@ impl Event {
                 w.u32(spi.get());
                 parts::put_socket(w, *remote);
             }
+            Self::Audit { reason, slot, spi, flow } => {
+                w.u8(7);
+                w.u16(*reason);
+                w.bool(slot.is_some());
+                if let Some(slot) = slot {
+                    w.u32(slot.0);
+                }
+                w.bool(spi.is_some());
+                if let Some(spi) = spi {
+                    w.u32(spi.get());
+                }
+                parts::put_flow(w, flow);
+            }
         }
     }
 
@@ -145,7 +159,7 @@ impl Event {
                 };
                 Self::Done { token, result }
             }
-            2 => Self::Acquire { child: parts::child(&mut r)?, flow: parts::flow(&mut r)? },
+            2 => Self::Acquire { child: parts::child(&mut r)?, flow: parts::flow(&mut r)?, pfp: parts::pfp(&mut r)? },
             3 => {
                 let (slot, spi, direction) = reference(&mut r)?;
                 Self::SoftExpire { slot, spi, direction }
@@ -162,6 +176,12 @@ impl Event {
                 slot: parts::slot(&mut r)?,
                 spi: parts::spi(&mut r)?,
                 remote: parts::socket(&mut r)?,
+            },
+            7 => Self::Audit {
+                reason: r.u16("a reason")?,
+                slot: if r.bool("a slot")? { Some(parts::slot(&mut r)?) } else { None },
+                spi: if r.bool("an SPI")? { Some(parts::spi(&mut r)?) } else { None },
+                flow: parts::flow(&mut r)?,
             },
             value => return Err(DecodeError::UnknownTag { what: "event", value }),
         };

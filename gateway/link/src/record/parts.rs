@@ -4,8 +4,9 @@ use super::cursor::{DecodeError, EncodeError, Reader, Writer};
 use super::{MAX_KEPT, MAX_SELECTORS};
 use core::time::Duration;
 use culvert_model::{
-    Action, AddrRange, ChildId, Direction, Encapsulation, Flow, Lifetime, Policy, PolicyDirection, PolicyId, PortRange,
-    SaSpec, SecretKey, SlotIndex, Spi, Suite, TrafficSelector, Tunnel,
+    Action, AddrRange, ChildId, DfHandling, Direction, DscpHandling, Encapsulation, Encryption, Flow, FragmentWhen,
+    Handling, Integrity, InterfaceId, Lifetime, MssClamp, Pfp, Policy, PolicyDirection, PolicyId, PortRange, SaMode,
+    SaSpec, SecretKey, SlotIndex, Spi, Suite, Tfc, TrafficSelector, Tunnel,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -86,20 +87,146 @@ pub(super) fn direction(r: &mut Reader<'_>) -> Result<Direction, DecodeError> {
     }
 }
 
+/// Registry numbers; 0 is "none", which no transform of a suite has, and a key length of 0 is "no attribute".
 fn put_suite(w: &mut Writer<'_>, suite: Suite) {
-    w.u8(match suite {
-        Suite::Aes128Gcm16 => 1,
-        Suite::Aes256Gcm16 => 2,
-    });
+    w.u16(suite.encryption().map_or(0, |e| e.id()));
+    w.u16(suite.encryption().and_then(|e| e.key_bits()).unwrap_or(0));
+    w.u16(suite.integrity().map_or(0, |i| i.id()));
 }
 
 fn suite(r: &mut Reader<'_>) -> Result<Suite, DecodeError> {
-    const WHAT: &str = "suite";
-    match r.u8(WHAT)? {
-        1 => Ok(Suite::Aes128Gcm16),
-        2 => Ok(Suite::Aes256Gcm16),
-        value => Err(DecodeError::UnknownTag { what: WHAT, value }),
+    const INVALID: DecodeError = DecodeError::Invalid { what: "a suite" };
+    let (cipher, bits, integrity) = (r.u16("a cipher")?, r.u16("a key length")?, r.u16("an integrity algorithm")?);
+    let integrity = match integrity {
+        0 => None,
+        id => Some(Integrity::from_id(id).ok_or(INVALID)?),
+    };
+    match (cipher, integrity) {
+        (0, Some(integrity)) if bits == 0 => Ok(Suite::ah(integrity)),
+        (0, _) => Err(INVALID),
+        (id, integrity) => {
+            let cipher = Encryption::from_id(id, (bits != 0).then_some(bits)).ok_or(INVALID)?;
+            Suite::esp(cipher, integrity).map_err(|_| INVALID)
+        }
     }
+}
+
+/// A tag for each value of a small enum, both ways.
+macro_rules! tags {
+    ($put:ident, $get:ident, $type:ident, $what:literal, $($variant:ident = $tag:literal),+) => {
+        fn $put(w: &mut Writer<'_>, value: $type) {
+            w.u8(match value { $($type::$variant => $tag,)+ });
+        }
+
+        fn $get(r: &mut Reader<'_>) -> Result<$type, DecodeError> {
+            match r.u8($what)? {
+                $($tag => Ok($type::$variant),)+
+                value => Err(DecodeError::UnknownTag { what: $what, value }),
+            }
+        }
+    };
+}
+
+tags!(put_mode, mode, SaMode, "mode", Tunnel = 1, Transport = 2);
+tags!(put_df, df, DfHandling, "DF handling", Copy = 1, Set = 2, Clear = 3);
+tags!(put_fragment, fragment, FragmentWhen, "fragmentation", Before = 1, After = 2);
+
+fn put_handling(w: &mut Writer<'_>, h: &Handling) {
+    put_df(w, h.df);
+    match h.dscp {
+        DscpHandling::Copy => w.bool(false),
+        DscpHandling::Set(dscp) => {
+            w.bool(true);
+            w.u8(dscp);
+        }
+    }
+    w.bool(h.dscp_inbound);
+    w.bool(h.ecn);
+    w.u8(h.ttl.unwrap_or(0));
+    w.bool(h.flow_label);
+    put_fragment(w, h.fragment);
+    put_sized(
+        w,
+        match h.tfc {
+            Tfc::Off => (1, 0),
+            Tfc::ToMtu => (2, 0),
+            Tfc::To(len) => (3, len),
+        },
+    );
+    w.u16(h.dummies);
+    put_sized(
+        w,
+        match h.mss_clamp {
+            MssClamp::Off => (1, 0),
+            MssClamp::Auto => (2, 0),
+            MssClamp::To(len) => (3, len),
+        },
+    );
+}
+
+fn put_sized(w: &mut Writer<'_>, (tag, len): (u8, u16)) {
+    w.u8(tag);
+    w.u16(len);
+}
+
+fn handling(r: &mut Reader<'_>) -> Result<Handling, DecodeError> {
+    Ok(Handling {
+        df: df(r)?,
+        dscp: dscp(r)?,
+        dscp_inbound: r.bool("DSCP inbound")?,
+        ecn: r.bool("ECN")?,
+        ttl: Some(r.u8("a TTL")?).filter(|ttl| *ttl != 0),
+        flow_label: r.bool("a flow label")?,
+        fragment: fragment(r)?,
+        tfc: match (r.u8("TFC")?, r.u16("TFC")?) {
+            (1, 0) => Tfc::Off,
+            (2, 0) => Tfc::ToMtu,
+            (3, len) => Tfc::To(len),
+            (value, _) => return Err(DecodeError::UnknownTag { what: "TFC", value }),
+        },
+        dummies: r.u16("dummies")?,
+        mss_clamp: match (r.u8("an MSS")?, r.u16("an MSS")?) {
+            (1, 0) => MssClamp::Off,
+            (2, 0) => MssClamp::Auto,
+            (3, len) => MssClamp::To(len),
+            (value, _) => return Err(DecodeError::UnknownTag { what: "MSS", value }),
+        },
+    })
+}
+
+fn dscp(r: &mut Reader<'_>) -> Result<DscpHandling, DecodeError> {
+    if !r.bool("a DSCP")? {
+        return Ok(DscpHandling::Copy);
+    }
+    match r.u8("a DSCP")? {
+        dscp @ 0..64 => Ok(DscpHandling::Set(dscp)),
+        _ => Err(DecodeError::Invalid { what: "a DSCP above 63" }),
+    }
+}
+
+fn put_interface(w: &mut Writer<'_>, interface: Option<InterfaceId>) {
+    w.bool(interface.is_some());
+    if let Some(interface) = interface {
+        w.u16(interface.0);
+    }
+}
+
+fn interface(r: &mut Reader<'_>) -> Result<Option<InterfaceId>, DecodeError> {
+    Ok(if r.bool("an interface")? { Some(InterfaceId(r.u16("an interface")?)) } else { None })
+}
+
+pub(super) fn put_pfp(w: &mut Writer<'_>, pfp: Pfp) {
+    let flags = [pfp.local_addr, pfp.remote_addr, pfp.protocol, pfp.local_port, pfp.remote_port];
+    w.u8(flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag)));
+}
+
+pub(super) fn pfp(r: &mut Reader<'_>) -> Result<Pfp, DecodeError> {
+    let bits = r.u8("PFP flags")?;
+    if bits >= 1 << 5 {
+        return Err(DecodeError::Invalid { what: "PFP flags" });
+    }
+    let flag = |place: u8| bits & 1 << place != 0;
+    Ok(Pfp { local_addr: flag(0), remote_addr: flag(1), protocol: flag(2), local_port: flag(3), remote_port: flag(4) })
 }
 
 pub(super) fn put_tunnel(w: &mut Writer<'_>, tunnel: &Tunnel) {
@@ -175,11 +302,12 @@ pub(super) fn put_sa(w: &mut Writer<'_>, sa: &SaSpec) -> Result<(), EncodeError>
     w.u32(sa.slot.0);
     w.u32(sa.child.0);
     put_suite(w, sa.suite);
-    let expected = sa.suite.key_len() + sa.suite.salt_len();
+    let expected = sa.suite.key_len();
     if sa.key.len() != expected {
         return Err(EncodeError::KeyLength { expected, found: sa.key.len() });
     }
     w.bytes(sa.key.expose());
+    put_mode(w, sa.mode);
     put_tunnel(w, &sa.tunnel);
     put_encapsulation(w, sa.encapsulation.as_ref());
     w.bool(sa.esn);
@@ -187,23 +315,32 @@ pub(super) fn put_sa(w: &mut Writer<'_>, sa: &SaSpec) -> Result<(), EncodeError>
     put_selectors(w, &sa.local_ts)?;
     put_selectors(w, &sa.remote_ts)?;
     let l = &sa.lifetime;
-    for limit in [l.soft_bytes, l.hard_bytes, l.soft_packets, l.hard_packets] {
+    let amounts = [l.soft_bytes, l.hard_bytes, l.soft_packets, l.hard_packets];
+    let times = [l.soft_seconds, l.hard_seconds, l.soft_idle, l.hard_idle];
+    for limit in amounts.into_iter().chain(times) {
         w.u64(limit);
     }
+    put_handling(w, &sa.handling);
+    w.bool(sa.bundle.is_some());
+    if let Some(bundle) = sa.bundle {
+        w.u32(bundle.0);
+    }
+    put_interface(w, sa.interface);
     Ok(())
 }
 
 pub(super) fn sa(r: &mut Reader<'_>) -> Result<SaSpec, DecodeError> {
-    let (spi, direction, slot, child, suite) = (spi(r)?, direction(r)?, slot(r)?, child(r)?, suite(r)?);
+    let (spi, direction, slot, child_of, suite) = (spi(r)?, direction(r)?, slot(r)?, child(r)?, suite(r)?);
     // The suite decides the length, so that no other can be said.
-    let key = SecretKey::from(r.take(suite.key_len() + suite.salt_len(), "a key")?);
+    let key = SecretKey::from(r.take(suite.key_len(), "a key")?);
     Ok(SaSpec {
         spi,
         direction,
         slot,
-        child,
+        child: child_of,
         suite,
         key,
+        mode: mode(r)?,
         tunnel: tunnel(r)?,
         encapsulation: encapsulation(r)?,
         esn: r.bool("esn")?,
@@ -215,7 +352,14 @@ pub(super) fn sa(r: &mut Reader<'_>) -> Result<SaSpec, DecodeError> {
             hard_bytes: r.u64("a lifetime")?,
             soft_packets: r.u64("a lifetime")?,
             hard_packets: r.u64("a lifetime")?,
+            soft_seconds: r.u64("a lifetime")?,
+            hard_seconds: r.u64("a lifetime")?,
+            soft_idle: r.u64("a lifetime")?,
+            hard_idle: r.u64("a lifetime")?,
         },
+        handling: handling(r)?,
+        bundle: if r.bool("a bundle")? { Some(child(r)?) } else { None },
+        interface: interface(r)?,
     })
 }
 
@@ -237,6 +381,8 @@ pub(super) fn put_policy(w: &mut Writer<'_>, policy: &Policy) -> Result<(), Enco
         Action::Bypass => w.u8(2),
         Action::Discard => w.u8(3),
     }
+    put_interface(w, policy.interface);
+    put_pfp(w, policy.pfp);
     Ok(())
 }
 
@@ -255,7 +401,7 @@ pub(super) fn policy(r: &mut Reader<'_>) -> Result<Policy, DecodeError> {
         3 => Action::Discard,
         value => return Err(DecodeError::UnknownTag { what: "action", value }),
     };
-    Ok(Policy { id, direction, priority, local, remote, action })
+    Ok(Policy { id, direction, priority, local, remote, action, interface: interface(r)?, pfp: pfp(r)? })
 }
 
 pub(super) fn put_slots(w: &mut Writer<'_>, slots: &[SlotIndex]) -> Result<(), EncodeError> {

@@ -3,8 +3,8 @@
 use core::time::Duration;
 use culvert_link::record::{Command, Datagram, Event, Refusal};
 use culvert_model::{
-    Action, AddrRange, ChildId, Direction, Encapsulation, Flow, Lifetime, Policy, PolicyDirection, PolicyId, PortRange,
-    SaSpec, SecretKey, SlotIndex, Spi, Suite, TrafficSelector, Tunnel,
+    Action, AddrRange, ChildId, Direction, Encapsulation, Flow, Handling, Lifetime, Pfp, Policy, PolicyDirection,
+    PolicyId, PortRange, SaMode, SaSpec, SecretKey, SlotIndex, Spi, Suite, TrafficSelector, Tunnel,
 };
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -46,7 +46,7 @@ fn sa(suite: Suite, direction: Direction) -> SaSpec {
         slot: SlotIndex(1),
         child: ChildId(2),
         suite,
-        key: SecretKey::new(vec![0x42; suite.key_len() + suite.salt_len()]),
+        key: SecretKey::new(vec![0x42; suite.key_len()]),
         tunnel: Tunnel { local: [192, 0, 2, 1].into(), remote: [198, 51, 100, 7].into() },
         encapsulation: Some(Encapsulation {
             local_port: 4500,
@@ -57,7 +57,20 @@ fn sa(suite: Suite, direction: Direction) -> SaSpec {
         replay_window: 1024,
         local_ts: vec![TrafficSelector::any(AddrRange::ANY_V4), selector(PortRange::single(443))],
         remote_ts: vec![TrafficSelector::any(AddrRange::ANY_V6), selector(PortRange::OPAQUE)],
-        lifetime: Lifetime { soft_bytes: 1 << 40, hard_bytes: 1 << 41, soft_packets: 0, hard_packets: 0 },
+        lifetime: Lifetime {
+            soft_bytes: 1 << 40,
+            hard_bytes: 1 << 41,
+            soft_packets: 0,
+            hard_packets: 0,
+            soft_seconds: 0,
+            hard_seconds: 0,
+            soft_idle: 0,
+            hard_idle: 0,
+        },
+        mode: SaMode::Tunnel,
+        handling: Handling::default(),
+        bundle: None,
+        interface: None,
     }
 }
 
@@ -71,10 +84,12 @@ fn commands() -> Vec<Command> {
         local: vec![selector(PortRange::ANY)],
         remote: vec![],
         action,
+        interface: None,
+        pfp: Pfp::NONE,
     };
     vec![
-        Command::Install(sa(Suite::Aes128Gcm16, Direction::Inbound)),
-        Command::Install(sa(Suite::Aes256Gcm16, Direction::Outbound)),
+        Command::Install(sa(Suite::AES128_GCM16, Direction::Inbound)),
+        Command::Install(sa(Suite::AES256_GCM16, Direction::Outbound)),
         Command::Remove { slot, spi, direction: Direction::Outbound },
         Command::SetPolicy(policy(Action::Protect { child: ChildId(2), trap: true }, PolicyDirection::Outbound)),
         Command::SetPolicy(policy(Action::Bypass, PolicyDirection::Inbound)),
@@ -99,7 +114,7 @@ fn events() -> Vec<Event> {
     vec![
         Event::Done { token: 1, result: Ok(()) },
         Event::Done { token: 2, result: Err(Refusal::SpiInUse) },
-        Event::Acquire { child: ChildId(2), flow },
+        Event::Acquire { child: ChildId(2), flow, pfp: Pfp::NONE },
         Event::SoftExpire { slot, spi, direction },
         Event::HardExpire { slot, spi, direction },
         Event::SequenceLow { slot, spi, direction },

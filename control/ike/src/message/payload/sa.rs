@@ -214,7 +214,11 @@ impl From<KnownTransform> for Transform {
         let plain = |kind, id| Self { kind, id, attributes: Vec::new() };
         match known {
             KnownTransform::Encryption(t) => Self {
-                attributes: vec![Attribute::Short { kind: KEY_LENGTH, value: t.key_bits() }],
+                attributes: t
+                    .key_bits()
+                    .map(|value| Attribute::Short { kind: KEY_LENGTH, value })
+                    .into_iter()
+                    .collect(),
                 ..plain(TransformType::Encryption, t.id())
             },
             KnownTransform::Prf(t) => plain(TransformType::Prf, t.id()),

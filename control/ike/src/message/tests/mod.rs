@@ -39,11 +39,13 @@ fn clear_grammars() -> Vec<(ExchangeType, bool, &'static Grammar)> {
 /// All combinations of algorithms that protect messages.
 fn suites() -> Vec<(Encryption, Option<Integrity>)> {
     let mut suites = Vec::new();
-    for encryption in Encryption::ALL {
+    for encryption in Encryption::ALL.iter().filter(|alg| alg.is_for_ike()) {
         if encryption.is_aead() {
             suites.push((*encryption, None));
         } else {
-            suites.extend(Integrity::ALL.iter().map(|integrity| (*encryption, Some(*integrity))));
+            suites.extend(
+                Integrity::ALL.iter().filter(|alg| alg.is_for_ike()).map(|integrity| (*encryption, Some(*integrity))),
+            );
         }
     }
     suites

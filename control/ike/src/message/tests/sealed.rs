@@ -172,7 +172,7 @@ fn integrity_comes_first() {
         fn prf(&self, prf: culvert_model::Prf, key: &[u8], data: &[&[u8]]) -> SecretKey {
             self.0.prf(prf, key, data)
         }
-        fn integrity(&self, alg: Integrity, key: &[u8], data: &[&[u8]]) -> Vec<u8> {
+        fn integrity(&self, alg: Integrity, key: &[u8], data: &[&[u8]]) -> Result<Vec<u8>, CryptoError> {
             self.0.integrity(alg, key, data)
         }
         fn seal(&self, a: Encryption, k: &[u8], iv: &[u8], aad: &[u8], d: &mut Vec<u8>) -> Result<(), CryptoError> {
