@@ -55,6 +55,8 @@ mod mss;
 mod outbound;
 mod own;
 mod packet;
+#[cfg_attr(not(test), expect(dead_code, reason = "housekeeping calls it"))]
+mod pmtu;
 mod policies;
 mod policy;
 mod reason;
