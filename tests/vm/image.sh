@@ -19,6 +19,9 @@ kernel="linux-image-cloud-amd64 initramfs-tools lz4 kmod"
 tools="python3 iproute2 iputils-ping ethtool tcpdump procps"
 peers="charon-systemd strongswan-swanctl libstrongswan-standard-plugins libstrongswan-extra-plugins
   libcharon-extra-plugins openiked openssl"
+# What Libreswan needs; its own package is only unpacked, because Debian lets no two key daemons be installed.
+libreswan="libnss3-tools libunbound8 libldns3 libcurl3-nss libevent-core-2.1-7 libevent-pthreads-2.1-7 libldap-2.5-0
+  libcap-ng0 libaudit1 libpam0g libselinux1 dns-root-data libsystemd0"
 
 mkdir -p "$directory"
 rm -f "$directory/recipe"
@@ -28,12 +31,14 @@ trap 'exit 1' HUP INT TERM
 
 echo "Building the guest's root file system in $directory"
 # shellcheck disable=SC2086 # lists of words
-debootstrap --variant=minbase --include="$(echo $kernel $tools $peers | tr ' ' ',')" bookworm "$root" "$mirror" \
+debootstrap --variant=minbase --include="$(echo $kernel $tools $peers $libreswan | tr ' ' ',')" bookworm "$root" "$mirror" \
 	>"$directory/debootstrap.log" 2>&1 || {
 	tail -20 "$directory/debootstrap.log" >&2
 	exit 1
 }
-rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/usr/share/doc "$root"/usr/share/locale
+chroot "$root" sh -ec 'cd /tmp; apt-get -q update; apt-get -q download libreswan
+	dpkg --extract libreswan_*.deb unpacked; cp -a unpacked/usr unpacked/etc /' >>"$directory/debootstrap.log" 2>&1
+rm -rf "$root"/tmp/* "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/usr/share/doc "$root"/usr/share/locale
 
 # Only what finds the root disk, packed so that an emulated processor unpacks it quickly.
 printf 'virtio_pci\nvirtio_blk\n' >"$root/etc/initramfs-tools/modules"

@@ -8,7 +8,7 @@ use culvert_lab::{GatewayPlan, LabError};
 use std::path::Path;
 
 /// One line of the table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Case {
     /// Keys set by hand on both sides.
     Manual(Row),

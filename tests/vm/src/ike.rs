@@ -1,10 +1,10 @@
 //! Tunnels by IKEv2 with a daemon in the guest.
 
+use crate::daemon::{Daemon, LIBRESWAN, STRONGSWAN};
 use crate::manual::gateway;
 use crate::network::{FAR, GUEST, GUEST_NET, NEAR, NET, WAN};
 use crate::stage::Stage;
-use crate::strongswan::StrongSwan;
-use culvert_lab::{Child, Connection, Family, GatewayPlan, LabError, Namespace, Secret, Start};
+use culvert_lab::{Child, Connection, Family, GatewayPlan, LabError, Namespace, Secret, Start, wait_for};
 use std::time::Duration;
 
 /// Who does something.
@@ -15,8 +15,9 @@ pub enum Side {
 }
 
 /// One combination.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Ike {
+    pub daemon: Daemon,
     pub begins: Side,
     /// Makes new keys for the child and then for the IKE SA.
     pub rekeys: Side,
@@ -32,7 +33,14 @@ const PSK: &str = "five boxing wizards jump quickly over 26 hedges";
 const CHILD_TIME: &str = "20s";
 
 pub fn rows() -> Vec<Ike> {
-    let plain = Ike { begins: Side::Peer, rekeys: Side::Peer, outer: Family::V4, nat: None, esp: "aes256gcm16" };
+    let plain = Ike {
+        daemon: STRONGSWAN,
+        begins: Side::Peer,
+        rekeys: Side::Peer,
+        outer: Family::V4,
+        nat: None,
+        esp: "aes256gcm16",
+    };
     vec![
         plain,
         Ike { begins: Side::Culvert, rekeys: Side::Culvert, ..plain },
@@ -40,16 +48,19 @@ pub fn rows() -> Vec<Ike> {
         Ike { outer: Family::V6, ..plain },
         Ike { nat: Some(Side::Peer), ..plain },
         Ike { begins: Side::Culvert, nat: Some(Side::Culvert), ..plain },
+        Ike { daemon: LIBRESWAN, ..plain },
+        Ike { daemon: LIBRESWAN, begins: Side::Culvert, rekeys: Side::Culvert, ..plain },
     ]
 }
 
 impl Ike {
     pub fn name(&self) -> String {
-        let side = |side| if side == Side::Culvert { "culvert" } else { "strongswan" };
+        let side = |side| if side == Side::Culvert { "culvert" } else { self.daemon.name };
         let outer = if self.outer == Family::V4 { "v4" } else { "v6" };
         let nat = self.nat.map(|nat| format!(", {} behind nat", side(nat))).unwrap_or_default();
         format!(
-            "ike with strongswan, {} begins, {} rekeys, esp {} {outer}{nat}",
+            "ike with {}, {} begins, {} rekeys, esp {} {outer}{nat}",
+            self.daemon.name,
             side(self.begins),
             side(self.rekeys),
             self.esp
@@ -104,7 +115,7 @@ impl Ike {
             remote_addrs: vec![remote.to_owned()],
             local_id: local_id.to_owned(),
             remote_id: remote_id.to_owned(),
-            proposals: "aes256gcm16-prfsha384-x25519".to_owned(),
+            proposals: self.daemon.ike.to_owned(),
             dpd_delay: None,
             rekey_time: Some("0s".to_owned()),
             children: vec![child],
@@ -113,10 +124,13 @@ impl Ike {
 
     pub fn run(&self, mut stage: Stage<'_>) -> Result<(), LabError> {
         self.translate(&stage.network.router)?;
-        let peer = StrongSwan;
-        peer.start(stage.guest, &self.peer())?;
-        let done = self.with_peer(peer, &mut stage);
-        let log = peer.stop(stage.guest);
+        stage.guest.run("ip xfrm state flush; ip xfrm policy flush; rm -rf /run/peer; mkdir -p /run/peer")?;
+        for (name, content) in (self.daemon.files)(&self.peer(), self.begins == Side::Peer) {
+            stage.guest.write(&format!("/run/peer/{name}"), &content)?;
+        }
+        stage.guest.run(self.daemon.start)?;
+        let done = self.with_peer(&mut stage);
+        let log = stage.guest.run(STOP);
         stage.network.router.run(&["nft", "table ip translation; delete table ip translation"])?;
         done.map_err(|error| LabError::Status(format!("{error}\n{}", log.unwrap_or_else(|error| error.to_string()))))
     }
@@ -132,31 +146,40 @@ impl Ike {
         router.run(&["nft", &rules]).map(drop)
     }
 
-    fn with_peer(&self, peer: StrongSwan, stage: &mut Stage<'_>) -> Result<(), LabError> {
+    fn with_peer(&self, stage: &mut Stage<'_>) -> Result<(), LabError> {
+        let Daemon { families, initiate, rekey_child, rekey_ike, .. } = self.daemon;
         if self.begins == Side::Peer {
-            peer.initiate(stage.guest)?;
+            stage.guest.run(initiate)?;
         }
         let first = stage.tunnel_after(None)?;
-        stage.talk(self.kind())?;
+        stage.talk(self.kind(), families)?;
 
         // New keys while packets go; none of them is lost.
         let stream = stage.stream()?;
-        match self.rekeys {
-            Side::Culvert => drop(stage.tunnel_after(first.spi_in.as_deref())?),
-            Side::Peer => {
-                peer.rekey_child(stage.guest)?;
-                stage.tunnel_after(first.spi_in.as_deref())?;
-                peer.rekey_ike(stage.guest)?;
-            }
+        if self.rekeys == Side::Peer {
+            stage.guest.run(rekey_child)?;
+        }
+        stage.tunnel_after(first.spi_in.as_deref())?;
+        if self.rekeys == Side::Peer {
+            let old = stage.ike_sa_after(None)?;
+            stage.guest.run(rekey_ike)?;
+            stage.ike_sa_after(Some(&old))?;
         }
         stream.finish()?;
-        stage.talk(self.kind())?;
+        stage.talk(self.kind(), families)?;
 
         // A clean end is told to the peer.
         stage.culvert.stop()?;
-        peer.wait_nothing(stage.guest, Duration::from_secs(5))
+        wait_for("the end of the peer's SAs", Duration::from_secs(8), || {
+            stage.guest.run("ip xfrm state").is_ok_and(|states| states.trim().is_empty()).then_some(())
+        })
     }
 }
+
+/// Ends the daemon and prints the end of its log.
+const STOP: &str = "pid=$(cat /run/peer/pid); kill $pid
+for i in $(seq 25); do [ -d /proc/$pid ] && ! grep -q '^State:.Z' /proc/$pid/status || break; sleep 0.2; done
+tail -n 25 /run/peer/log";
 
 fn secret() -> Secret {
     Secret { ids: vec!["a.example".to_owned(), "b.example".to_owned()], psk: PSK.to_owned() }

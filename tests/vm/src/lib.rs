@@ -7,13 +7,13 @@
 
 mod audit;
 mod case;
+mod daemon;
 mod guest;
 mod ike;
 mod manual;
 mod network;
 mod row;
 mod stage;
-mod strongswan;
 mod suite;
 mod traffic;
 mod trial;

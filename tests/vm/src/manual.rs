@@ -4,7 +4,7 @@ use crate::network::{GUEST, GUEST_NET, LAN, NEAR, NET, WAN};
 use crate::row::Row;
 use crate::stage::Stage;
 use crate::suite::hex;
-use culvert_lab::{GatewayPlan, LabError, PortPlan, Route};
+use culvert_lab::{Family, GatewayPlan, LabError, PortPlan, Route};
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -79,7 +79,7 @@ impl<'a> Manual<'a> {
 
     pub fn run(&self, mut stage: Stage<'_>) -> Result<(), LabError> {
         stage.guest.run(&self.linux())?;
-        let done = stage.talk(self.row.kind());
+        let done = stage.talk(self.row.kind(), &[Family::V4, Family::V6]);
         if self.row.encap {
             stage.guest.run("kill $(cat /run/udp-encap.pid)")?;
         }

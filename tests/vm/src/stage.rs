@@ -14,21 +14,19 @@ pub struct Stage<'a> {
     pub culvert: &'a mut Culvert,
 }
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-
 impl Stage<'_> {
     pub fn audit(&mut self) -> Result<Audit, LabError> {
         Audit::take(self.network, self.culvert, self.guest)
     }
 
-    /// Ping and TCP between the hosts, both ways, in both families; all of it passes the router as `kind` and is counted alike
+    /// Ping and TCP between the hosts, both ways; all of it passes the router as `kind` and is counted alike
     /// by both ends.
-    pub fn talk(&mut self, kind: &str) -> Result<(), LabError> {
+    pub fn talk(&mut self, kind: &str, families: &[Family]) -> Result<(), LabError> {
         count_passing(self.network)?;
-        warm_up(self.network, &FAMILIES)?;
+        warm_up(self.network, families)?;
         let before = self.audit()?;
-        ping_both_ways(self.network, self.guest, &FAMILIES, 56)?;
-        tcp_both_ways(self.network, self.guest, &FAMILIES)?;
+        ping_both_ways(self.network, self.guest, families, 56)?;
+        tcp_both_ways(self.network, self.guest, families)?;
         self.audit()?.since(&before).expect_clean(kind)
     }
 
@@ -43,6 +41,16 @@ impl Stage<'_> {
         wait_for("a tunnel with new keys", Duration::from_secs(30), || {
             let tunnels = status(self.culvert).ok()?.tunnels;
             tunnels.into_iter().find(|tunnel| tunnel.state == TunnelState::Installed && tunnel.spi_in.as_deref() != old)
+        })
+    }
+
+    /// SPIs of the only IKE SA, once they are not `old`.
+    pub fn ike_sa_after(&self, old: Option<&str>) -> Result<String, LabError> {
+        wait_for("an IKE SA with new keys", Duration::from_secs(10), || {
+            let sas = status(self.culvert).ok()?.ike_sas;
+            let [sa] = sas.as_slice() else { return None };
+            let spis = format!("{}-{}", sa.initiator_spi, sa.responder_spi);
+            (sa.state.eq_ignore_ascii_case("established") && Some(spis.as_str()) != old).then_some(spis)
         })
     }
 }

@@ -25,7 +25,7 @@ pub fn warm_up(network: &Network, families: &[Family]) -> Result<(), LabError> {
 
 /// Nothing may be lost, whichever side asks.
 pub fn ping_both_ways(network: &Network, guest: &mut Guest, families: &[Family], size: u16) -> Result<(), LabError> {
-    let line = format!("ping -n -q -c 4 -i 0.2 -W 3 -s {size}");
+    let line = format!("ping -n -q -c 4 -i 0.05 -W 3 -s {size}");
     for &family in families {
         let there = format!("{line} {}", GUEST_HOST.of(family));
         network.host.run(&there.split(' ').collect::<Vec<_>>()).and_then(|text| all_answered(&text, 1))?;
