@@ -63,8 +63,13 @@ pub(crate) fn choose(
         (!local.is_empty() && !remote.is_empty()).then_some((i, c, local, remote))
     });
     let mut fits: Vec<_> = fits.collect();
-    // A child whose selectors are exactly the offer's is meant before one that must be narrowed.
-    fits.sort_by_key(|(_, c, _, _)| !(within(&ours, &c.local_ts) && within(&theirs, &c.remote_ts)));
+    // A child that takes the whole offer is meant before one that must narrow it, and of those the one that says no more
+    // than the offer: beside a child for everything there may be others.
+    fits.sort_by_key(|(_, c, _, _)| {
+        let takes_all = within(&ours, &c.local_ts) && within(&theirs, &c.remote_ts);
+        let is_all = within(&c.local_ts, &ours) && within(&c.remote_ts, &theirs);
+        (!takes_all, !is_all)
+    });
     let Some((_, first, _, _)) = fits.first() else {
         let all = |f: fn(&crate::Child) -> &Vec<TrafficSelector>| children.iter().flat_map(f).copied().collect();
         let ours_all = (all(|c| &c.local_ts), all(|c| &c.remote_ts));

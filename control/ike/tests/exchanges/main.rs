@@ -164,6 +164,28 @@ fn selectors_are_narrowed() {
     assert_eq!(pair.endpoints[1].status(pair.now)[0].children[0].local_ts, [pair::net("10.7.0.0/16")]);
 }
 
+/// Beside a child for everything stands one for a network, on both ends and in any order.
+#[test]
+fn the_child_that_says_no_more_than_the_offer_is_meant() {
+    for (narrow_first, wanted) in [(false, "net"), (true, "net"), (false, "all"), (true, "all")] {
+        let [mut a, b] = [config(0), config(1)].map(|mut c| {
+            let mut all = c.connections[0].children[0].clone();
+            let any = vec![culvert_model::TrafficSelector::any(culvert_model::AddrRange::ANY_V4)];
+            (all.id, all.name, all.local_ts, all.remote_ts) = (ChildId(1), "all".into(), any.clone(), any);
+            c.connections[0].children[0].name = "net".into();
+            let at = usize::from(narrow_first);
+            c.connections[0].children.insert(at, all);
+            c
+        });
+        a.connections[0].children.retain(|child| child.name == wanted);
+        a.connections[0].children[0].id = ChildId(0);
+        let mut pair = Pair::new([a, b]);
+        pair.initiate(0);
+        let names: Vec<_> = pair.endpoints[1].status(pair.now)[0].children.iter().map(|c| c.name.clone()).collect();
+        assert_eq!(names, [wanted], "{narrow_first}");
+    }
+}
+
 #[test]
 fn behind_a_nat_everything_moves_to_4500() {
     let mut pair = Pair::new([config(0), config(1)].map(|mut c| {
