@@ -266,7 +266,9 @@ impl Daemon {
         }
     }
 
-    fn install(&mut self, token: u64, spec: SaSpec) {
+    fn install(&mut self, token: u64, mut spec: SaSpec) {
+        let child = self.config.child(spec.child);
+        spec.interface = child.and_then(|child| self.config.interface_id(child.interface()?));
         if spec.direction == Direction::Outbound && self.plane.orphans().iter().any(|o| o.child == spec.child) {
             self.retire_at.entry(spec.child).or_insert_with(|| now() + ORPHAN_LINGER);
         }

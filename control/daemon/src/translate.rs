@@ -1,6 +1,6 @@
 //! From the checked configuration to what `ike` is told.
 
-use culvert_config::{Child, ChildRef, Config, Connection, DownAction, Secrets, StartAction};
+use culvert_config::{Child, ChildRef, Config, Connection, Device, DownAction, Secrets, StartAction};
 use culvert_ike as ike;
 use culvert_model::{AddrRange, ChildId, Identity};
 use std::net::IpAddr;
@@ -69,14 +69,16 @@ fn local_addresses(config: &Config, from: &Connection) -> Result<Vec<IpAddr>, Tr
 }
 
 /// The own address on the network of the next hop; where the route names an interface only, its first of the family.
+/// IKE does not go through tunnels, so those of tunnel interfaces do not count.
 fn source_for(config: &Config, peer: IpAddr) -> Option<IpAddr> {
     let route = route(config, peer);
     let next_hop = route.and_then(|route| route.via).unwrap_or(peer);
-    let all = config.interfaces.iter().flat_map(|interface| &interface.addresses);
+    let wires = || config.interfaces.iter().filter(|interface| interface.device != Device::Tunnel);
+    let all = wires().flat_map(|interface| &interface.addresses);
     let holding = all.filter(|net| net.contains(&next_hop)).max_by_key(|net| net.prefix_len());
     let named = || {
         let name = route?.interface.as_ref()?;
-        let interface = config.interfaces.iter().find(|interface| interface.name == *name)?;
+        let interface = wires().find(|interface| interface.name == *name)?;
         interface.addresses.iter().find(|net| net.addr().is_ipv4() == peer.is_ipv4())
     };
     holding.or_else(named).map(|net| net.addr())
@@ -147,7 +149,7 @@ mod tests {
     #[test]
     fn any_becomes_the_address_the_route_leaves_by() {
         let config = parse(
-            "[[route]]\ndestination = \
+            "[[interface]]\nname = \"ipsec0\"\ndevice = \"tunnel\"\naddresses = [\"10.255.0.1/24\"]\n[[route]]\ndestination = \
              \"203.0.113.0/24\"\ninterface = \"lan\"\n",
         );
         for (peer, own) in [
@@ -155,6 +157,7 @@ mod tests {
             ("10.1.2.3", Some("10.1.0.1")),
             ("2001:db8::9", Some("2001:db8::1")),
             ("203.0.113.9", Some("10.1.0.1")),
+            ("10.255.0.2", None),
             ("2001:db8:9::1", None),
         ] {
             let own = own.map(|own| own.parse().unwrap());

@@ -130,10 +130,11 @@ impl Ports {
         let interface = |(index, interface): (usize, &Interface)| {
             let attachment = attachment(config, interface)?;
             let carrier = match attachment {
-                Attachment::Port => port_id(index),
-                Attachment::Vlan { parent, .. } => parent,
+                Attachment::Port => Some(port_id(index)),
+                Attachment::Vlan { parent, .. } => Some(parent),
+                Attachment::Tunnel => None,
             };
-            let mac = match self.ids.iter().position(|id| *id == carrier) {
+            let mac = match self.ids.iter().position(|id| Some(*id) == carrier) {
                 Some(at) => self.ports[at].mac(),
                 None => Ok([0; 6]),
             };
@@ -147,6 +148,7 @@ impl Ports {
 
 fn attachment(config: &Config, interface: &Interface) -> Result<Attachment, Error> {
     match (&interface.device, interface.vlan) {
+        (Device::Tunnel, _) => Ok(Attachment::Tunnel),
         (Device::Interface(parent), Some(id)) => {
             let place = config.interfaces.iter().position(|other| other.name == *parent);
             let parent = place

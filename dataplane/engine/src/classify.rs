@@ -169,6 +169,9 @@ fn own(view: &View, packet: &[u8], head: Head) -> Result<Class, DropReason> {
         (protocol::UDP, Some(port)) if carries_esp(view, port) => nat_traversal_class(head, port, upper),
         _ if is_neighbour_discovery(&head) => Ok(Class::Neighbour),
         _ => {
+            if view.topology.must_come_by_tunnel(head.flow.source) {
+                return Err(DropReason::InboundClear);
+            }
             view.spd.table.admits_to_box(&head.flow, false)?;
             Ok(Class::Host(head))
         }

@@ -18,7 +18,7 @@ struct Entry {
     verdict: Verdict,
 }
 
-/// All that a verdict depends on.
+/// All that a verdict depends on, and may change: routes stay as they are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key {
     /// Number of the SPD.

@@ -155,7 +155,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
                 self.tag_scratch(id);
                 parent
             }
-            None => return,
+            Some(Attachment::Tunnel) | None => return,
         };
         if let Some(frame) = self.buffer_of_scratch(io) {
             io.transmit(device, frame);

@@ -8,10 +8,23 @@ use crate::packet::Transit;
 use crate::shared::{View, is_forwarded};
 use crate::spd::Verdict;
 use crate::worker::{Batch, Worker};
-use culvert_model::ChildId;
+use culvert_model::{ChildId, Flow};
 use culvert_telemetry::{DropReason, WorkerCounter};
 use culvert_wire::ipv4::{self, Hop};
 use culvert_wire::ipv6;
+
+/// Routes decide which policies speak of a packet: those of the tunnel interface it is routed into, or those of none.
+fn search(view: &View, flow: &Flow, later_fragment: bool, origin: Origin) -> Verdict {
+    if origin == Origin::Clear && view.topology.must_come_by_tunnel(flow.source) {
+        return Verdict::Drop(DropReason::InboundClear);
+    }
+    let interface = view.topology.tunnel_interface(flow.destination);
+    match view.spd.table.judge(flow, later_fragment, origin, interface) {
+        // There is no way out in clear.
+        Verdict::Forward if interface.is_some() => Verdict::Drop(DropReason::NoPolicy),
+        verdict => verdict,
+    }
+}
 
 /// A packet that policy says to protect.
 pub(crate) struct Protect<B> {
@@ -52,7 +65,7 @@ impl<A: Crypto> Worker<A> {
             return verdict;
         }
         self.counters.add(WorkerCounter::FlowCacheMisses, 1);
-        let verdict = view.spd.table.judge(&flow, later_fragment, origin);
+        let verdict = search(view, &flow, later_fragment, origin);
         self.flows.put(key, verdict);
         verdict
     }

@@ -7,7 +7,7 @@
 //! matches it goes in clear. ARP, neighbour discovery and IKE never ask.
 
 use crate::io::Origin;
-use culvert_model::{Action, ChildId, Flow, Policy, PolicyDirection, TrafficSelector};
+use culvert_model::{Action, ChildId, Flow, InterfaceId, Policy, PolicyDirection, TrafficSelector};
 use culvert_telemetry::DropReason;
 
 /// What to do with a packet.
@@ -48,8 +48,8 @@ impl Spd {
     }
 
     /// Judges a packet that is not addressed to the box. `fragment`: not the first of its packet, so that the flow has
-    /// no ports.
-    pub fn judge(&self, flow: &Flow, fragment: bool, origin: Origin) -> Verdict {
+    /// no ports. `interface`: the tunnel interface it is routed into.
+    pub fn judge(&self, flow: &Flow, fragment: bool, origin: Origin, interface: Option<InterfaceId>) -> Verdict {
         let admitted = match origin {
             Origin::Tunnel | Origin::Own => true,
             Origin::OwnAnswer => false,
@@ -61,7 +61,7 @@ impl Spd {
                 Found::Unseen => return Verdict::Drop(DropReason::FragmentInner),
             },
         };
-        match self.outbound(flow, fragment) {
+        match self.outbound(flow, fragment, interface) {
             Found::Action(Action::Protect { child, trap }) => Verdict::Protect { child, trap },
             Found::Action(Action::Bypass) => Verdict::Forward,
             Found::Action(Action::Discard) => Verdict::Drop(DropReason::PolicyDiscard),
@@ -81,12 +81,13 @@ impl Spd {
         }
     }
 
-    fn outbound(&self, flow: &Flow, fragment: bool) -> Found {
-        search(&self.outbound, flow, fragment, |p| (&p.local, &p.remote))
+    fn outbound(&self, flow: &Flow, fragment: bool, interface: Option<InterfaceId>) -> Found {
+        search(&self.outbound, flow, fragment, interface, |p| (&p.local, &p.remote))
     }
 
+    /// Of packets in clear, which never come from a tunnel interface.
     fn inbound(&self, flow: &Flow, fragment: bool) -> Found {
-        search(&self.inbound, flow, fragment, |p| (&p.remote, &p.local))
+        search(&self.inbound, flow, fragment, None, |p| (&p.remote, &p.local))
     }
 }
 
@@ -100,9 +101,10 @@ fn search<'a>(
     policies: &'a [Policy],
     flow: &Flow,
     fragment: bool,
+    interface: Option<InterfaceId>,
     sides: impl Fn(&'a Policy) -> (&'a Vec<TrafficSelector>, &'a Vec<TrafficSelector>),
 ) -> Found {
-    for policy in policies {
+    for policy in policies.iter().filter(|policy| policy.interface == interface) {
         let (from, to) = sides(policy);
         if flow.matches(from, to) {
             return Found::Action(policy.action);
@@ -169,23 +171,23 @@ mod tests {
         let spd = tunnel();
         let (out, back) = (flow("10.1.0.1", "10.7.0.1"), flow("10.7.0.1", "10.1.0.1"));
         let protect = Verdict::Protect { child: ChildId(7), trap: false };
-        assert_eq!(spd.judge(&out, false, Origin::Clear), protect);
-        assert_eq!(spd.judge(&out, false, Origin::Own), protect);
-        assert_eq!(spd.judge(&back, false, Origin::Clear), Verdict::Drop(DropReason::InboundClear));
-        assert_eq!(spd.judge(&back, false, Origin::Tunnel), Verdict::Forward);
+        assert_eq!(spd.judge(&out, false, Origin::Clear, None), protect);
+        assert_eq!(spd.judge(&out, false, Origin::Own, None), protect);
+        assert_eq!(spd.judge(&back, false, Origin::Clear, None), Verdict::Drop(DropReason::InboundClear));
+        assert_eq!(spd.judge(&back, false, Origin::Tunnel, None), Verdict::Forward);
         assert_eq!(spd.admits_to_box(&back, false), Err(DropReason::InboundClear));
         let other = flow("10.1.0.1", "192.0.2.1");
-        assert_eq!(spd.judge(&other, false, Origin::Clear), Verdict::Drop(DropReason::NoPolicy));
-        assert_eq!(spd.judge(&other, false, Origin::Own), Verdict::Forward);
-        assert_eq!(spd.judge(&other, false, Origin::OwnAnswer), Verdict::Drop(DropReason::NoPolicy));
-        assert_eq!(spd.judge(&out, false, Origin::OwnAnswer), protect);
+        assert_eq!(spd.judge(&other, false, Origin::Clear, None), Verdict::Drop(DropReason::NoPolicy));
+        assert_eq!(spd.judge(&other, false, Origin::Own, None), Verdict::Forward);
+        assert_eq!(spd.judge(&other, false, Origin::OwnAnswer, None), Verdict::Drop(DropReason::NoPolicy));
+        assert_eq!(spd.judge(&out, false, Origin::OwnAnswer, None), protect);
         assert_eq!(spd.admits_to_box(&other, false), Ok(()));
     }
 
     #[test]
     fn out_of_one_tunnel_into_another() {
         let spd = Spd::new([policy(1, PolicyDirection::Outbound, "10.0.0.0/8", "10.8.0.0/16", PROTECT)]);
-        let verdict = spd.judge(&flow("10.7.0.1", "10.8.0.1"), false, Origin::Tunnel);
+        let verdict = spd.judge(&flow("10.7.0.1", "10.8.0.1"), false, Origin::Tunnel, None);
         assert_eq!(verdict, Verdict::Protect { child: ChildId(7), trap: false });
     }
 
@@ -193,14 +195,14 @@ mod tests {
     fn bypass_of_either_direction_forwards_but_never_what_is_protected() {
         let mut entries = vec![policy(5, PolicyDirection::Inbound, "10.1.0.0/16", "0.0.0.0/0", Action::Bypass)];
         assert_eq!(
-            Spd::new(entries.clone()).judge(&flow("8.8.8.8", "10.1.0.1"), false, Origin::Clear),
+            Spd::new(entries.clone()).judge(&flow("8.8.8.8", "10.1.0.1"), false, Origin::Clear, None),
             Verdict::Forward
         );
         entries.push(policy(6, PolicyDirection::Outbound, "8.0.0.0/8", "10.1.0.0/16", PROTECT));
-        let verdict = Spd::new(entries.clone()).judge(&flow("8.8.8.8", "10.1.0.1"), false, Origin::Clear);
+        let verdict = Spd::new(entries.clone()).judge(&flow("8.8.8.8", "10.1.0.1"), false, Origin::Clear, None);
         assert!(matches!(verdict, Verdict::Protect { .. }));
         entries.push(policy(1, PolicyDirection::Outbound, "8.0.0.0/8", "10.1.0.0/16", Action::Discard));
-        let verdict = Spd::new(entries).judge(&flow("8.8.8.8", "10.1.0.1"), false, Origin::Clear);
+        let verdict = Spd::new(entries).judge(&flow("8.8.8.8", "10.1.0.1"), false, Origin::Clear, None);
         assert_eq!(verdict, Verdict::Drop(DropReason::PolicyDiscard));
     }
 
@@ -212,17 +214,38 @@ mod tests {
         let bypass = policy(2, PolicyDirection::Outbound, "10.0.0.0/8", "10.0.0.0/8", Action::Bypass);
         let spd = Spd::new([protect.clone(), bypass]);
         let whole = flow("10.1.0.1", "10.7.0.1");
-        assert!(matches!(spd.judge(&whole, false, Origin::Clear), Verdict::Protect { .. }));
+        assert!(matches!(spd.judge(&whole, false, Origin::Clear, None), Verdict::Protect { .. }));
         let part = Flow { source_port: None, destination_port: None, ..whole };
-        assert_eq!(spd.judge(&part, true, Origin::Clear), Verdict::Drop(DropReason::FragmentInner));
+        assert_eq!(spd.judge(&part, true, Origin::Clear, None), Verdict::Drop(DropReason::FragmentInner));
         let udp = Flow { protocol: 17, ..part };
-        assert_eq!(spd.judge(&udp, true, Origin::Clear), Verdict::Forward);
+        assert_eq!(spd.judge(&udp, true, Origin::Clear, None), Verdict::Forward);
         // A bypass for ports leaves the fragment to the PROTECT behind it.
         let spd = Spd::new([
             Policy { action: Action::Bypass, ..protect },
             policy(3, PolicyDirection::Outbound, "10.1.0.0/16", "10.7.0.0/16", PROTECT),
         ]);
-        assert!(matches!(spd.judge(&part, true, Origin::Clear), Verdict::Protect { .. }));
+        assert!(matches!(spd.judge(&part, true, Origin::Clear, None), Verdict::Protect { .. }));
+    }
+
+    #[test]
+    fn policies_of_a_tunnel_interface_see_only_what_is_routed_into_it() {
+        let bound = |id, child, interface| Policy {
+            interface,
+            ..policy(id, PolicyDirection::Outbound, "0.0.0.0/0", "0.0.0.0/0", protect(child))
+        };
+        let (here, there) = (Some(InterfaceId(2)), Some(InterfaceId(3)));
+        let spd = Spd::new([bound(1, 7, here), bound(2, 8, there), bound(3, 9, None)]);
+        let flow = flow("10.1.0.1", "10.7.0.1");
+        for (interface, child) in [(here, 7), (there, 8), (None, 9)] {
+            let verdict = spd.judge(&flow, false, Origin::Clear, interface);
+            assert_eq!(verdict, Verdict::Protect { child: ChildId(child), trap: false }, "{interface:?}");
+        }
+        let verdict = spd.judge(&flow, false, Origin::Clear, Some(InterfaceId(4)));
+        assert_eq!(verdict, Verdict::Drop(DropReason::NoPolicy));
+    }
+
+    fn protect(child: u32) -> Action {
+        Action::Protect { child: ChildId(child), trap: false }
     }
 
     fn selectors() -> impl Strategy<Value = Vec<TrafficSelector>> {
@@ -260,7 +283,7 @@ mod tests {
             };
             let mut shuffled = policies;
             shuffled.reverse();
-            prop_assert_eq!(Spd::new(shuffled).judge(&flow, false, Origin::Clear), want);
+            prop_assert_eq!(Spd::new(shuffled).judge(&flow, false, Origin::Clear, None), want);
         }
     }
 }

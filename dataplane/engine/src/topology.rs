@@ -3,6 +3,7 @@
 use crate::fib::{Fib, NextHop, SortedFib};
 use crate::io::PortId;
 use core::sync::atomic::{AtomicU64, Ordering};
+use culvert_model::InterfaceId;
 use culvert_wire::Mac;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,7 +15,7 @@ pub struct Interface {
     /// Its own number, whatever its packets travel by.
     pub port: PortId,
     pub attachment: Attachment,
-    /// Of a VLAN that of its parent.
+    /// Of a VLAN that of its parent; of a tunnel nothing.
     pub mac: [u8; 6],
     /// Largest IP packet, octets.
     pub mtu: u16,
@@ -30,6 +31,8 @@ pub enum Attachment {
     Port,
     /// The port of another interface, in frames with this identifier (IEEE 802.1Q §9.6).
     Vlan { parent: PortId, id: u16 },
+    /// The SAs of the children that are bound to it. It has no frames, and no neighbours.
+    Tunnel,
 }
 
 /// A static route.
@@ -82,6 +85,8 @@ struct Fixed {
     interfaces: Vec<Option<Interface>>,
     /// Sorted.
     vlans: Vec<Vlan>,
+    /// Is there an interface whose packets travel by SAs?
+    tunnels: bool,
     own_v4: Vec<Ipv4Addr>,
     own_v6: Vec<Ipv6Addr>,
     broadcasts: Vec<Ipv4Addr>,
@@ -111,10 +116,11 @@ pub(crate) struct Hop {
 
 impl Topology {
     pub fn new(mut interfaces: Vec<Interface>, routes: &[Route]) -> Result<Self, TopologyError> {
-        for interface in &mut interfaces {
+        for interface in interfaces.iter_mut().filter(|i| i.attachment != Attachment::Tunnel) {
             add_link_local(interface);
         }
         let vlans = vlans(&interfaces)?;
+        let tunnels = interfaces.iter().any(|i| i.attachment == Attachment::Tunnel);
         let fib = SortedFib::new(all_routes(&interfaces, routes)?);
         let addresses = || interfaces.iter().flat_map(|i| &i.addresses);
         let mut own_v4: Vec<_> = addresses().filter_map(|net| v4(net.addr())).collect();
@@ -135,7 +141,7 @@ impl Topology {
                 _ => return Err(TopologyError::DuplicatePort(port)),
             }
         }
-        let fixed = Fixed { interfaces: by_port, vlans, own_v4, own_v6, broadcasts, fib: Box::new(fib) };
+        let fixed = Fixed { interfaces: by_port, vlans, tunnels, own_v4, own_v6, broadcasts, fib: Box::new(fib) };
         Ok(Self { generation: 1, fixed: Arc::new(fixed), neighbours: Vec::new() })
     }
 
@@ -159,6 +165,23 @@ impl Topology {
         self.fixed.vlans.get(at).and_then(|vlan| self.interface(vlan.port))
     }
 
+    /// The tunnel interface that packets to `destination` are routed into. Routes never change while the box runs, so
+    /// the answer may be remembered.
+    pub fn tunnel_interface(&self, destination: IpAddr) -> Option<InterfaceId> {
+        if !self.fixed.tunnels {
+            return None;
+        }
+        let port = self.fixed.fib.lookup(destination)?.port;
+        let is_tunnel = self.interface(port)?.attachment == Attachment::Tunnel;
+        is_tunnel.then_some(InterfaceId(port.0))
+    }
+
+    /// Must a packet from `source` have come through a tunnel, because the way back is one? RFC 4301 §5.2 in terms of
+    /// routes.
+    pub fn must_come_by_tunnel(&self, source: IpAddr) -> bool {
+        self.tunnel_interface(source).is_some()
+    }
+
     pub fn is_own(&self, addr: IpAddr) -> bool {
         match addr {
             IpAddr::V4(addr) => self.fixed.own_v4.binary_search(&addr).is_ok(),
@@ -171,7 +194,7 @@ impl Topology {
         self.fixed.broadcasts.binary_search(&addr).is_ok()
     }
 
-    /// The way to `destination`; `None` without a route.
+    /// The way to `destination`; `None` without a route, or where it leads into a tunnel: only its SAs go there.
     pub fn hop(&self, destination: IpAddr) -> Option<Hop> {
         let route = self.fixed.fib.lookup(destination)?;
         let next_hop = route.gateway.unwrap_or(destination);
@@ -206,6 +229,7 @@ impl Topology {
         let (device, vlan) = match interface.attachment {
             Attachment::Port => (port, None),
             Attachment::Vlan { parent, id } => (parent, Some(id)),
+            Attachment::Tunnel => return None,
         };
         Some(Hop { port, device, vlan, next_hop, source_mac: Mac(interface.mac), mac, mtu: interface.mtu })
     }

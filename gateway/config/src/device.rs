@@ -13,6 +13,8 @@ pub enum Device {
     Vdev(String),
     /// The port of the interface with this name, in frames with a VLAN tag.
     Interface(String),
+    /// No port: the security associations of the children that name the interface.
+    Tunnel,
 }
 
 impl Device {
@@ -32,19 +34,25 @@ impl fmt::Display for Device {
         match self {
             Self::Pci { domain, bus, device, function } => write!(f, "{domain:04x}:{bus:02x}:{device:02x}.{function}"),
             Self::Vdev(text) | Self::Interface(text) => f.write_str(text),
+            Self::Tunnel => f.write_str(TUNNEL),
         }
     }
 }
+
+const TUNNEL: &str = "tunnel";
 
 pub(crate) struct DeviceText;
 
 impl Text for DeviceText {
     type Value = Device;
-    const SHAPE: &'static str = "a PCI address such as \"0000:3b:00.0\", or a DPDK device such as \"net_af_packet,iface=eth1\", or, with \"vlan\", the name of an interface";
+    const SHAPE: &'static str = "a PCI address such as \"0000:3b:00.0\", or a DPDK device such as \"net_af_packet,iface=eth1\", or \"tunnel\", or, with \"vlan\", the name of an interface";
 
     fn parse(text: &str) -> Result<Device, Refusal> {
         if let Some(pci) = pci(text) {
             return Ok(pci);
+        }
+        if text == TUNNEL {
+            return Ok(Device::Tunnel);
         }
         let driver = text.split(',').next().unwrap_or_default();
         let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
@@ -103,10 +111,9 @@ mod tests {
         for bad in ["", "0000:3b:20.0", "0000:3b:00.8", "0000:3b:00", "3b:00.+1", "net_X,a", "net_memif,a b", "a b"] {
             assert!(text(bad).is_err(), "{bad}");
         }
+        assert_eq!(DeviceText::parse("tunnel"), Ok(Device::Tunnel));
         assert_eq!(DeviceText::parse("lan"), Ok(Device::Interface("lan".to_owned())));
-        assert!(
-            !Device::Interface(String::new()).is_port() && DeviceText::parse("net_null").is_ok_and(|d| d.is_port())
-        );
+        assert!(!Device::Tunnel.is_port() && DeviceText::parse("net_null").is_ok_and(|d| d.is_port()));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod kinds;
 mod lifetime;
 mod policies;
 mod reader;
+mod route_based;
 mod schema;
 mod secrets;
 mod selector;
@@ -98,7 +99,8 @@ impl Config {
     pub fn parse(path: &Path, text: &str) -> Result<Self, Diagnostics> {
         let mut sink = Sink::default();
         let (document, syntax) = toml::de::DeTable::parse_recoverable(text);
-        let root = schema::Root::read(document.get_ref(), 0..0, &mut sink);
+        let mut root = schema::Root::read(document.get_ref(), 0..0, &mut sink);
+        root.iter_mut().for_each(route_based::fill);
         if syntax.is_empty() {
             if let Some(root) = &root {
                 check::check(root, sink.errors() == 0, &mut sink);

@@ -3,7 +3,7 @@
 use crate::schema::{Child, Connection, ManualSa, PolicyEntry};
 use crate::words::{PolicyAction, PolicyWay, StartAction};
 use crate::{Config, DownAction};
-use culvert_model::{Action, ChildId, Pfp, Policy, PolicyDirection, PolicyId, TrafficSelector};
+use culvert_model::{Action, ChildId, InterfaceId, Pfp, Policy, PolicyDirection, PolicyId, TrafficSelector};
 
 /// Behind every `[[policy]]`, whose priority is at most 999 999.
 const CHILD_PRIORITY: u32 = 1_000_000;
@@ -31,6 +31,14 @@ impl<'a> ChildRef<'a> {
         match self {
             Self::Ike(_, child) => &child.name,
             Self::Manual(sa) => &sa.name,
+        }
+    }
+
+    /// Name of the tunnel interface it belongs to.
+    pub fn interface(&self) -> Option<&'a str> {
+        match self {
+            Self::Ike(_, child) => child.interface.as_deref(),
+            Self::Manual(sa) => sa.interface.as_deref(),
         }
     }
 
@@ -64,6 +72,12 @@ impl Config {
         (0..).map(ChildId).zip(all)
     }
 
+    /// The number of the interface called `name`.
+    pub fn interface_id(&self, name: &str) -> Option<InterfaceId> {
+        let place = self.interfaces.iter().position(|interface| interface.name == name)?;
+        u16::try_from(place).ok().map(InterfaceId)
+    }
+
     pub fn child(&self, id: ChildId) -> Option<ChildRef<'_>> {
         self.children().find(|(child, _)| *child == id).map(|(_, child)| child)
     }
@@ -72,10 +86,11 @@ impl Config {
 /// All policies, in the order they are looked at. PROTECT policies stand from the start, whatever `start_action` says,
 /// so that nothing they cover leaves in clear before there is an SA.
 pub fn policies(config: &Config) -> Vec<Policy> {
-    let mut all: Vec<Policy> = (0..).zip(&config.policies).flat_map(|(i, entry)| of_entry(i, entry)).collect();
+    let mut all: Vec<Policy> = (0..).zip(&config.policies).flat_map(|(i, entry)| of_entry(config, i, entry)).collect();
     for (ChildId(number), child) in config.children() {
         let (local, remote) = child.selectors();
         let action = Action::Protect { child: ChildId(number), trap: child.raises_acquires() };
+        let interface = child.interface().and_then(|name| config.interface_id(name));
         for (offset, direction) in [(0, PolicyDirection::Outbound), (1, PolicyDirection::Inbound)] {
             all.push(Policy {
                 id: PolicyId(2 * number + offset),
@@ -84,7 +99,7 @@ pub fn policies(config: &Config) -> Vec<Policy> {
                 local: local.to_vec(),
                 remote: remote.to_vec(),
                 action,
-                interface: None,
+                interface,
                 pfp: Pfp::NONE,
             });
         }
@@ -93,7 +108,8 @@ pub fn policies(config: &Config) -> Vec<Policy> {
     all
 }
 
-fn of_entry(index: u32, entry: &PolicyEntry) -> impl Iterator<Item = Policy> {
+fn of_entry(config: &Config, index: u32, entry: &PolicyEntry) -> impl Iterator<Item = Policy> {
+    let interface = entry.interface.as_ref().and_then(|name| config.interface_id(name));
     let action = match entry.action {
         PolicyAction::Bypass => Action::Bypass,
         PolicyAction::Discard => Action::Discard,
@@ -110,7 +126,7 @@ fn of_entry(index: u32, entry: &PolicyEntry) -> impl Iterator<Item = Policy> {
         local: entry.local_ts.clone(),
         remote: entry.remote_ts.clone(),
         action,
-        interface: None,
+        interface,
         pfp: Pfp::NONE,
     })
 }

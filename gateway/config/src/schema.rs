@@ -16,7 +16,7 @@ section! {
     Root {
         /// Cores and memory of the data plane.
         dataplane: Dataplane as Sub<Dataplane> = "{}";
-        /// A port or VLAN, and its addresses.
+        /// A port, VLAN or tunnel interface, and its addresses.
         interface: Vec<Interface> as Many<Interface> = "[]";
         /// A static route. Networks of the interfaces need none.
         route: Vec<Route> as Many<Route> = "[]";
@@ -55,12 +55,13 @@ section! {
         sa_slots: u32 as Int<u32, 64, 1_048_576> = "65536";
     }
 
-    /// A way in and out, and the box's addresses on it: a port, or a VLAN of a port.
+    /// A way in and out, and the box's addresses on it: a port, a VLAN of a port, or a virtual tunnel interface.
     Interface {
         /// Its name here: in routes, metrics and `culvert status`.
         name: String as Name;
-        /// PCI address of the card, or a DPDK virtual device such as "net_af_packet,iface=eth1". With `vlan`, the
-        /// name of the interface whose port it shares.
+        /// PCI address of the card, or a DPDK virtual device such as "net_af_packet,iface=eth1". "tunnel" makes a virtual
+        /// tunnel interface: what is routed into it leaves by the children that name it. With `vlan`, the name of the
+        /// interface whose port it shares.
         device: Device as DeviceText;
         /// VLAN identifier of its frames (IEEE 802.1Q).
         vlan: Option<u16> as Maybe<Int<u16, 1, 4094>>;
@@ -75,7 +76,7 @@ section! {
         /// Network the route is for; "0.0.0.0/0" and "::/0" are the default routes.
         destination: IpNet as Prefix;
         /// Next hop; must be on the network of an interface. Left out: the destinations are neighbours on `interface`
-        /// themselves.
+        /// themselves, or `interface` is a tunnel.
         via: Option<IpAddr> as Maybe<Address>;
         /// Interface the next hop is on. Needed only where `via` does not tell, as with fe80::.
         interface: Option<String> as Maybe<Name>;
@@ -159,10 +160,14 @@ section! {
     Child {
         /// Its name here: in metrics, logs and `culvert status`.
         name: String as Name;
-        /// Own side of the traffic, in swanctl's notation: network, address or range, with protocol and port if wanted.
-        local_ts: Vec<TrafficSelector> as Some1<Selector>;
-        /// The peer's side of the traffic.
-        remote_ts: Vec<TrafficSelector> as Some1<Selector>;
+        /// Own side of the traffic, in swanctl's notation: network, address or range, with protocol and port if wanted. May
+        /// be left out with `interface`, and is then everything.
+        local_ts: Vec<TrafficSelector> as List<Selector> = "[]";
+        /// The peer's side of the traffic. As `local_ts`.
+        remote_ts: Vec<TrafficSelector> as List<Selector> = "[]";
+        /// Tunnel interface it belongs to: it carries what is routed into that interface, and nothing else. Several
+        /// children may share one.
+        interface: Option<String> as Maybe<Name>;
         /// What to propose for the Child SA, in order of preference. A group in it means a key exchange at each rekey
         /// (PFS).
         esp_proposals: Vec<EspProposal> as Some1<EspWords> = "[\"aes256gcm16-aes128gcm16-x25519-ecp384-ecp256-modp3072-esn-noesn\", \"aes256gcm16-aes128gcm16-esn-noesn\"]";
@@ -196,11 +201,10 @@ section! {
         "updown" => "leave it out",
         "policies" => "leave it out; policies are always there",
         "priority" => "the order in the file is the order of the policies",
-        "interface" => "leave it out",
         "mark_in" => "leave it out",
         "mark_out" => "leave it out",
-        "if_id_in" => "leave it out",
-        "if_id_out" => "leave it out",
+        "if_id_in" => "use interface",
+        "if_id_out" => "use interface",
         "ipcomp" => "leave it out",
         "tfc_padding" => "leave it out",
         "inactivity" => "leave it out",
@@ -219,10 +223,12 @@ section! {
         local: IpAddr as Address;
         /// The peer's outer address.
         remote: IpAddr as Address;
-        /// Own side of the traffic.
-        local_ts: Vec<TrafficSelector> as Some1<Selector>;
-        /// The peer's side of the traffic.
-        remote_ts: Vec<TrafficSelector> as Some1<Selector>;
+        /// Own side of the traffic. May be left out with `interface`, and is then everything.
+        local_ts: Vec<TrafficSelector> as List<Selector> = "[]";
+        /// The peer's side of the traffic. As `local_ts`.
+        remote_ts: Vec<TrafficSelector> as List<Selector> = "[]";
+        /// Tunnel interface it belongs to: it carries what is routed into that interface, and nothing else.
+        interface: Option<String> as Maybe<Name>;
         /// ESP transform.
         suite: Suite as SuiteWord = "\"aes256gcm16\"";
         /// SPI of packets that come.
@@ -265,6 +271,8 @@ section! {
         local_ts: Vec<TrafficSelector> as Some1<Selector>;
         /// The other side of the traffic.
         remote_ts: Vec<TrafficSelector> as Some1<Selector>;
+        /// Tunnel interface: only what is routed into it is looked at. It can be discarded, and not bypassed.
+        interface: Option<String> as Maybe<Name>;
         /// "out" is from `local_ts` to `remote_ts`, "in" the way back.
         direction: PolicyWay as Word<PolicyWay> = "\"both\"";
     }

@@ -67,6 +67,10 @@ impl Places {
         !self.broken.contains(&key)
     }
 
+    pub(crate) fn is_there(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
+    }
+
     /// The value of `key`, or the table's header where the key is absent.
     pub(crate) fn at(&self, key: &str) -> Range<usize> {
         self.keys.get(key).map_or_else(|| self.header.clone(), |(span, _)| span.clone())

@@ -72,6 +72,8 @@ pub struct Connection {
 #[derive(Clone, Debug)]
 pub struct Child {
     pub name: String,
+    /// Culvert only: the tunnel interface it belongs to.
+    pub interface: Option<String>,
     pub local_ts: Vec<String>,
     pub remote_ts: Vec<String>,
     pub esp_proposals: String,
@@ -168,6 +170,7 @@ impl Connection {
         for child in &self.children {
             table(into, "connection.child");
             text(into, "name", &child.name);
+            optional(into, "interface", child.interface.as_deref());
             list(into, "local_ts", &child.local_ts);
             list(into, "remote_ts", &child.remote_ts);
             list(into, "esp_proposals", &[&child.esp_proposals]);

@@ -101,6 +101,7 @@ impl Ike {
         };
         let child = Child {
             name: "lan".to_owned(),
+            interface: None,
             local_ts,
             remote_ts,
             esp_proposals: self.esp.to_owned(),

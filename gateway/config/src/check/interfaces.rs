@@ -1,4 +1,4 @@
-//! Ports, VLANs and their addresses.
+//! Ports, VLANs, tunnel interfaces and their addresses.
 
 use super::network::is_link_local;
 use crate::device::{Device, no_device};
@@ -44,6 +44,7 @@ fn device(root: &Root, interface: &Interface, before: &[Interface], complete: bo
             let message = format!("\"vlan\" with the device \"{}\"", interface.device);
             sink.error(at.at("vlan"), message, "a VLAN names the interface whose port it shares: device = \"…\"");
         }
+        (Device::Tunnel, None) => tunnel(root, interface, complete, sink),
         (_, None) => {
             if let Some(other) = before.iter().find(|o| o.device == interface.device) {
                 let message = format!("interface \"{}\" uses the device {} already", other.name, interface.device);
@@ -83,9 +84,20 @@ fn vlan(
     }
 }
 
+fn tunnel(root: &Root, interface: &Interface, complete: bool, sink: &mut Sink) {
+    let named = |child: &crate::schema::Child| child.interface.as_ref() == Some(&interface.name);
+    let children = root.connection.iter().flat_map(|connection| &connection.children);
+    let manual = root.manual_sa.iter().any(|sa| sa.interface.as_ref() == Some(&interface.name));
+    if complete && !manual && !children.into_iter().any(named) {
+        let message = format!("nothing leaves by tunnel interface \"{}\": no child names it", interface.name);
+        let help = format!("add interface = \"{}\" to a [[connection.child]] or [[manual_sa]]", interface.name);
+        sink.warning(interface.places.at("device"), message, help);
+    }
+}
+
 fn addresses(interface: &Interface, before: &[Interface], sink: &mut Sink) {
     let at = &interface.places;
-    if interface.addresses.is_empty() && at.is_sound("addresses") {
+    if interface.addresses.is_empty() && at.is_sound("addresses") && interface.device != Device::Tunnel {
         let message =
             format!("interface \"{}\" has no address, so nothing can be sent or received by it", interface.name);
         sink.warning(at.at("addresses"), message, "write addresses = [\"192.0.2.1/24\"], with its own address");

@@ -1,5 +1,6 @@
 //! Cores, memory, routes.
 
+use crate::device::Device;
 use crate::diagnostics::Sink;
 use crate::schema::{Dataplane, Interface, Root, Route};
 use crate::section::suggestion;
@@ -70,18 +71,26 @@ fn routes(root: &Root, complete: bool, sink: &mut Sink) {
 /// Is the route's interface, where it names one, one that can be judged by?
 fn out_of(root: &Root, route: &Route, complete: bool, sink: &mut Sink) -> bool {
     let Some(name) = &route.interface else { return true };
-    let known = root.interface.iter().any(|i| i.name == *name);
-    if !known && complete {
-        let names: Vec<&str> = root.interface.iter().map(|i| i.name.as_str()).collect();
-        let message = format!("there is no interface \"{name}\"");
-        sink.error(route.places.at("interface"), message, suggestion(name, &names));
+    let Some(interface) = root.interface.iter().find(|i| i.name == *name) else {
+        if complete {
+            let names: Vec<&str> = root.interface.iter().map(|i| i.name.as_str()).collect();
+            let message = format!("there is no interface \"{name}\"");
+            sink.error(route.places.at("interface"), message, suggestion(name, &names));
+        }
+        return false;
+    };
+    if interface.device == Device::Tunnel && route.via.is_some() {
+        let message = format!("\"via\" with tunnel interface \"{name}\"");
+        sink.error(route.places.at("via"), message, "leave it out: there are no neighbours in a tunnel");
+        return false;
     }
-    known
+    true
 }
 
 fn next_hop(root: &Root, route: &Route, via: IpAddr, complete: bool, sink: &mut Sink) {
     let at = &route.places;
-    let nets = || root.interface.iter().flat_map(|i| i.addresses.iter().map(move |net| (i, net)));
+    let wires = || root.interface.iter().filter(|i| i.device != Device::Tunnel);
+    let nets = || wires().flat_map(|i| i.addresses.iter().map(move |net| (i, net)));
     let owns = |i: &&Interface| i.addresses.iter().any(|net| net.addr() == via);
     if let Some(owner) = root.interface.iter().find(owns) {
         let message = format!("{via} is this box's own address, on interface \"{}\"", owner.name);

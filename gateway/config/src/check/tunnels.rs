@@ -1,10 +1,13 @@
 //! Connections, manual SAs, secrets, selectors.
 
+use crate::device::Device;
 use crate::diagnostics::Sink;
-use crate::schema::{Child, Connection, ManualSa, Root};
+use crate::reader::{Kind, Some1};
+use crate::schema::{Child, Connection, Interface, ManualSa, Root};
 use crate::secrets::fit;
-use crate::section::Places;
-use crate::words::{DownAction, StartAction};
+use crate::section::{Places, suggestion};
+use crate::selector::Selector;
+use crate::words::{DownAction, PolicyAction, StartAction};
 use culvert_model::{Identity, TrafficSelector};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,6 +15,7 @@ use std::path::PathBuf;
 pub(super) fn check(root: &Root, complete: bool, sink: &mut Sink) {
     for connection in &root.connection {
         addresses(root, connection, complete, sink);
+        peer_in_tunnel(root, connection, sink);
         one_peer(connection, sink);
         times(connection, sink);
         if complete {
@@ -19,6 +23,7 @@ pub(super) fn check(root: &Root, complete: bool, sink: &mut Sink) {
         }
         for child in &connection.children {
             self::child(connection, child, sink);
+            tunnel_interface(root, child.interface.as_ref(), &child.places, complete, sink);
         }
         if connection.children.is_empty() && complete {
             let message = format!("connection \"{}\" has no child, so it protects nothing", connection.name);
@@ -117,6 +122,7 @@ fn secret(root: &Root, connection: &Connection, sink: &mut Sink) {
 
 fn child(connection: &Connection, child: &Child, sink: &mut Sink) {
     let at = &child.places;
+    no_selectors(&child.local_ts, &child.remote_ts, child.interface.is_some(), at, sink);
     families(&child.name, &child.local_ts, &child.remote_ts, at, sink);
     let nowhere = "name the peer's address in remote_addrs, or leave the beginning to the peer";
     if connection.is_passive() && connection.places.is_sound("remote_addrs") {
@@ -152,6 +158,57 @@ fn limit(at: &Places, hard: &str, soft: &str, life: Option<u64>, rekey: u64, sin
     } else if rekey == 0 {
         let message = format!("\"{hard}\" ends the SA and \"{soft}\" does not renew it before");
         sink.warning(at.at(hard), message, format!("set \"{soft}\" to somewhat less"));
+    }
+}
+
+/// Where no route chooses the traffic, selectors must.
+fn no_selectors(
+    local: &[TrafficSelector],
+    remote: &[TrafficSelector],
+    route_based: bool,
+    at: &Places,
+    sink: &mut Sink,
+) {
+    for (key, side) in [("local_ts", local), ("remote_ts", remote)] {
+        if !side.is_empty() || route_based || !at.is_sound(key) {
+            continue;
+        }
+        let help = format!("\"{key}\" must be {}", Some1::<Selector>::shape());
+        let message = if at.is_there(key) { "is empty" } else { "is missing" };
+        sink.error(at.at(key), format!("\"{key}\" {message}"), help);
+    }
+}
+
+fn tunnel_interface(root: &Root, name: Option<&String>, at: &Places, complete: bool, sink: &mut Sink) {
+    let Some(name) = name else { return };
+    match root.interface.iter().find(|interface| interface.name == *name) {
+        Some(interface) if interface.device == Device::Tunnel => {}
+        Some(_) => {
+            let message = format!("interface \"{name}\" is no tunnel interface");
+            sink.error(at.at("interface"), message, "name an [[interface]] with device = \"tunnel\"");
+        }
+        None if complete => {
+            let tunnels = root.interface.iter().filter(|interface| interface.device == Device::Tunnel);
+            let names: Vec<&str> = tunnels.map(|interface| interface.name.as_str()).collect();
+            sink.error(at.at("interface"), format!("there is no interface \"{name}\""), suggestion(name, &names));
+        }
+        None => {}
+    }
+}
+
+/// A tunnel cannot carry its own packets.
+fn peer_in_tunnel(root: &Root, connection: &Connection, sink: &mut Sink) {
+    let nets = |interface: &Interface| interface.addresses.iter().map(|net| net.trunc()).collect::<Vec<_>>();
+    for (i, peer) in connection.remote_addrs.iter().enumerate() {
+        let static_routes = root.route.iter().map(|route| (route.destination, route.interface.as_ref()));
+        let connected = root.interface.iter().flat_map(|i| nets(i).into_iter().map(move |net| (net, Some(&i.name))));
+        let ways = static_routes.chain(connected).filter(|(net, _)| net.contains(peer));
+        let Some((_, Some(name))) = ways.max_by_key(|(net, _)| net.prefix_len()) else { continue };
+        if connection.children.iter().any(|child| child.interface.as_ref() == Some(name)) {
+            let message = format!("{peer} is routed into \"{name}\", the tunnel to itself");
+            let help = format!("add a [[route]] to {peer} by another way");
+            sink.error(connection.places.entry("remote_addrs", i), message, help);
+        }
     }
 }
 
@@ -205,12 +262,20 @@ fn manual_sas(root: &Root, complete: bool, sink: &mut Sink) {
             let message = format!("{} and {} are of different address families", sa.local, sa.remote);
             sink.error(at.at("remote"), message, "name addresses of the same family");
         }
+        no_selectors(&sa.local_ts, &sa.remote_ts, sa.interface.is_some(), at, sink);
+        tunnel_interface(root, sa.interface.as_ref(), at, complete, sink);
         families(&sa.name, &sa.local_ts, &sa.remote_ts, at, sink);
         let before = root.manual_sa.get(..i).unwrap_or_default();
         spis(sa, before, sink);
         key_files(sa, before, sink);
     }
     for policy in &root.policy {
+        tunnel_interface(root, policy.interface.as_ref(), &policy.places, complete, sink);
+        if policy.interface.is_some() && policy.action == PolicyAction::Bypass {
+            let message =
+                format!("\"{}\" bypasses IPsec, and there is no other way out of a tunnel interface", policy.name);
+            sink.error(policy.places.at("action"), message, "route the traffic by another interface instead");
+        }
         families(&policy.name, &policy.local_ts, &policy.remote_ts, &policy.places, sink);
     }
 }
@@ -246,6 +311,7 @@ fn key_files(sa: &ManualSa, before: &[ManualSa], sink: &mut Sink) {
 /// Selectors of one child or manual SA.
 struct Side<'a> {
     name: String,
+    interface: Option<&'a String>,
     local: &'a [TrafficSelector],
     remote: &'a [TrafficSelector],
     places: &'a Places,
@@ -258,12 +324,14 @@ fn selectors(root: &Root, sink: &mut Sink) {
     let ike = root.connection.iter().flat_map(|c| c.children.iter().map(move |child| (c, child)));
     let ike = ike.map(|(c, child)| Side {
         name: format!("{}/{}", c.name, child.name),
+        interface: child.interface.as_ref(),
         local: &child.local_ts,
         remote: &child.remote_ts,
         places: &child.places,
     });
     let manual = root.manual_sa.iter().map(|sa| Side {
         name: sa.name.clone(),
+        interface: sa.interface.as_ref(),
         local: &sa.local_ts,
         remote: &sa.remote_ts,
         places: &sa.places,
@@ -272,10 +340,9 @@ fn selectors(root: &Root, sink: &mut Sink) {
     let meets =
         |a: &[TrafficSelector], b: &[TrafficSelector]| a.iter().any(|a| b.iter().any(|b| a.intersect(b).is_some()));
     for (i, side) in all.iter().enumerate() {
-        let Some(other) = all.iter().take(i).find(|o| meets(o.local, side.local) && meets(o.remote, side.remote))
-        else {
-            continue;
-        };
+        let same =
+            |o: &&Side<'_>| o.interface == side.interface && meets(o.local, side.local) && meets(o.remote, side.remote);
+        let Some(other) = all.iter().take(i).find(same) else { continue };
         let message = format!("the traffic of \"{}\" overlaps that of \"{}\"", side.name, other.name);
         let help = format!("what both select goes through \"{}\", which comes first in the file", other.name);
         sink.warning(side.places.at("remote_ts"), message, help);
