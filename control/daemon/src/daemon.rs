@@ -400,8 +400,18 @@ fn meaning(child: &ChildRef<'_>, secrets: &Secrets, provider: &dyn Provider) -> 
                 .manual(&sa.name)
                 .map(|keys| [&keys.key_in, &keys.key_out].map(|key| manual::fingerprint(provider, key)));
             format!(
-                "{} manual {} {} {} {} {} {:?} {:?} {keys:?}",
-                sa.name, sa.local, sa.remote, sa.spi_in, sa.spi_out, sa.suite, sa.local_ts, sa.remote_ts
+                "{} manual {} {} {} {} {} {:?} {:?} {:?} {:?} {:?} {keys:?}",
+                sa.name,
+                sa.local,
+                sa.remote,
+                sa.spi_in,
+                sa.spi_out,
+                sa.suite(),
+                sa.mode,
+                sa.bundle,
+                sa.headers.handling(),
+                sa.local_ts,
+                sa.remote_ts
             )
         }
     };

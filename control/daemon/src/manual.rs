@@ -5,10 +5,7 @@ use crate::reservation::{Block, ReservationError, Reservations};
 use culvert_config::{ChildRef, Config, ManualSa, Secrets};
 use culvert_crypto::Provider;
 use culvert_link::SlotState;
-use culvert_model::{
-    ChildId, Direction, Encapsulation, Handling, InterfaceId, Lifetime, Prf, SaMode, SaSpec, SecretKey, SlotIndex, Spi,
-    Tunnel,
-};
+use culvert_model::{ChildId, Direction, Encapsulation, Lifetime, Prf, SaSpec, SecretKey, SlotIndex, Spi, Tunnel};
 
 /// An inbound manual SA whose highest accepted number has to be remembered.
 struct Accepting {
@@ -64,7 +61,8 @@ impl ManualSas {
                 none => none.insert(Reservations::load(state_dir)?),
             };
             let interface = sa.interface.as_deref().and_then(|name| config.interface_id(name));
-            let inbound = spec(sa, child, interface, Direction::Inbound, &keys.key_in);
+            let bundle = config.bundle(&ChildRef::Manual(sa));
+            let inbound = SaSpec { interface, bundle, ..spec(sa, child, Direction::Inbound, &keys.key_in) };
             let key = fingerprint(provider, &keys.key_in);
             let numbers = Numbers { replay_top: reservations.accepted(&key), limit: u64::MAX, ..Numbers::default() };
             let slot = install_one(plane, inbound, sa, numbers, now_unix)?;
@@ -75,7 +73,7 @@ impl ManualSas {
                 .and_then(|slot| plane.slot(slot))
                 .map(|slot| slot.sequence());
             let block = reservations.take(&sa.name, &fingerprint, alive, sa.esn)?;
-            let outbound = spec(sa, child, interface, Direction::Outbound, &keys.key_out);
+            let outbound = SaSpec { interface, bundle, ..spec(sa, child, Direction::Outbound, &keys.key_out) };
             let numbers = Numbers { used: block.used, limit: block.limit, ..Numbers::default() };
             let slot = install_one(plane, outbound, sa, numbers, now_unix)?;
             all.watched.push(Watched { name: sa.name.clone(), key: fingerprint, slot, esn: sa.esn, block });
@@ -156,19 +154,13 @@ fn install_one(
     if plane.install(spec, numbers, now_unix, None) { Ok(slot) } else { Err(no_slot()) }
 }
 
-fn spec(
-    sa: &ManualSa,
-    child: ChildId,
-    interface: Option<InterfaceId>,
-    direction: Direction,
-    key: &SecretKey,
-) -> SaSpec {
+fn spec(sa: &ManualSa, child: ChildId, direction: Direction, key: &SecretKey) -> SaSpec {
     SaSpec {
         spi: if direction == Direction::Inbound { sa.spi_in } else { sa.spi_out },
         direction,
         slot: SlotIndex(0),
         child,
-        suite: sa.suite,
+        suite: sa.suite(),
         key: key.clone(),
         tunnel: Tunnel { local: sa.local, remote: sa.remote },
         encapsulation: sa.encap.as_ref().map(|encap| Encapsulation {
@@ -181,10 +173,10 @@ fn spec(
         local_ts: sa.local_ts.clone(),
         remote_ts: sa.remote_ts.clone(),
         lifetime: Lifetime::default(),
-        mode: SaMode::Tunnel,
-        handling: Handling::default(),
+        mode: sa.mode,
+        handling: sa.headers.handling(),
         bundle: None,
-        interface,
+        interface: None,
     }
 }
 

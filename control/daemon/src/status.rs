@@ -44,7 +44,7 @@ fn tunnel(daemon: &Daemon, ike: &[IkeSaStatus], id: ChildId, child: ChildRef<'_>
     match child {
         ChildRef::Manual(sa) => {
             let ports = sa.encap.is_some();
-            (tunnel.encapsulated, tunnel.esn, tunnel.suite) = (ports, sa.esn, Some(sa.suite.to_string()));
+            (tunnel.encapsulated, tunnel.esn, tunnel.suite) = (ports, sa.esn, Some(sa.suite().to_string()));
             (tunnel.local, tunnel.remote) = (Some(sa.local.to_string()), Some(sa.remote.to_string()));
             (tunnel.spi_in, tunnel.spi_out) = (Some(sa.spi_in.to_string()), Some(sa.spi_out.to_string()));
             (tunnel.local_ts, tunnel.remote_ts) = (words(&sa.local_ts), words(&sa.remote_ts));

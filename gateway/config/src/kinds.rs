@@ -3,7 +3,10 @@
 use crate::diagnostics::Sink;
 use crate::reader::{Item, Kind, Label, Refusal, Text, integer, type_of, wrong_type};
 use crate::section::{did_you_mean, nearest, suggestion};
-use culvert_model::{EspProposal, Identity, IdentityError, IkeProposal, ProposalError, Spi, Suite, SuiteError};
+use culvert_model::{
+    Encryption, EsnMode, EspProposal, Identity, IdentityError, IkeProposal, Integrity, KeGroup, Prf, ProposalError,
+    Spi, Suite, SuiteError,
+};
 use ipnet::IpNet;
 use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
@@ -113,6 +116,46 @@ impl<E: Words> Kind for Word<E> {
     }
 }
 
+/// A number that one of a few words may stand for.
+pub(crate) trait NumberOrWord: Sized + Copy + 'static {
+    const WORDS: &'static [(&'static str, Self)];
+    const MIN: u16;
+    const MAX: u16;
+    fn number(value: u16) -> Self;
+}
+
+pub(crate) struct NumberOr<E>(PhantomData<E>);
+
+impl<E: NumberOrWord> Kind for NumberOr<E> {
+    type Value = E;
+
+    fn shape() -> String {
+        let words: Vec<String> = E::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        format!("{}, or an integer from {} to {}", words.join(", "), E::MIN, E::MAX)
+    }
+
+    fn read(label: Label<'_>, item: &Item<'_>, sink: &mut Sink) -> Option<E> {
+        let (value, found) = match item.get_ref() {
+            DeValue::Integer(found) => {
+                let value = integer(found).and_then(|v| u16::try_from(v).ok());
+                (value.filter(|v| (E::MIN..=E::MAX).contains(v)).map(E::number), found.to_string())
+            }
+            DeValue::String(text) => {
+                let word = E::WORDS.iter().find(|(word, _)| word == text);
+                (word.map(|(_, value)| *value), format!("{text:?}"))
+            }
+            _ => {
+                wrong_type::<Self>(label, item, sink);
+                return None;
+            }
+        };
+        if value.is_none() {
+            sink.error(item.span(), format!("{label} must be {}, not {found}", Self::shape()), "");
+        }
+        value
+    }
+}
+
 /// A name that may stand in logs, metrics labels and commands.
 pub(crate) struct Name;
 
@@ -128,6 +171,19 @@ impl Text for Name {
             1..=64 => Err((format!("{text:?} is not a name"), format!("write {}", Self::SHAPE))),
             _ => Err((format!("the name {text:?} is too long"), "a name may have 64 characters".into())),
         }
+    }
+}
+
+/// The name of a manual SA or child; `connection/child` tells children of one name apart.
+pub(crate) struct ChildName;
+
+impl Text for ChildName {
+    type Value = String;
+    const SHAPE: &'static str = "the name of a manual SA or child, or \"connection/child\"";
+
+    fn parse(text: &str) -> Result<String, Refusal> {
+        let (first, second) = text.split_once('/').unwrap_or((text, "none"));
+        Name::parse(first).and_then(|_| Name::parse(second)).map(|_| text.to_owned())
     }
 }
 
@@ -324,7 +380,6 @@ impl Text for IkeWords {
     const SHAPE: &'static str = "an IKE proposal, such as \"aes256gcm16-prfsha384-x25519\"";
 
     fn parse(text: &str) -> Result<IkeProposal, Refusal> {
-        use culvert_model::{Encryption, Integrity, KeGroup, Prf};
         let words = Encryption::ALL.iter().filter(|t| t.is_for_ike()).map(|t| t.keyword());
         let words = words.chain(Integrity::ALL.iter().filter(|t| t.is_for_ike()).map(|t| t.keyword()));
         let words = words.chain(Prf::ALL.iter().map(|t| t.keyword()));
@@ -340,7 +395,6 @@ impl Text for EspWords {
     const SHAPE: &'static str = "an ESP proposal, such as \"aes256gcm16-x25519\"";
 
     fn parse(text: &str) -> Result<EspProposal, Refusal> {
-        use culvert_model::{Encryption, EsnMode, Integrity, KeGroup};
         let words = Encryption::ALL.iter().map(|t| t.keyword()).chain(Integrity::ALL.iter().map(|t| t.keyword()));
         let words = words.chain(KeGroup::ALL.iter().map(|t| t.keyword()));
         let words: Vec<_> = words.chain(EsnMode::ALL.iter().map(|t| t.keyword())).collect();
@@ -363,16 +417,34 @@ impl Text for SuiteWord {
     const SHAPE: &'static str = "an ESP suite, such as \"aes256gcm16\" or \"aes128-sha256\"";
 
     fn parse(text: &str) -> Result<Suite, Refusal> {
-        Suite::esp_from_words(text).map_err(|error| {
-            use culvert_model::{Encryption, Integrity};
-            let known = Encryption::ALL.iter().map(|t| t.keyword()).chain(Integrity::ALL.iter().map(|t| t.keyword()));
-            let help = match &error {
-                SuiteError::UnknownWord(word) => suggestion(word, &known.collect::<Vec<_>>()),
-                _ => format!("write {}", Self::SHAPE),
-            };
-            (format!("suite {text:?}: {error}"), help)
-        })
+        let known = Encryption::ALL.iter().map(|t| t.keyword()).chain(Integrity::ALL.iter().map(|t| t.keyword()));
+        Suite::esp_from_words(text).map_err(|error| suite_refusal(text, &error, known, Self::SHAPE))
     }
+}
+
+pub(crate) struct AhWord;
+
+impl Text for AhWord {
+    type Value = Suite;
+    const SHAPE: &'static str = "an integrity algorithm for AH, such as \"sha256\" or \"aes128gmac\"";
+
+    fn parse(text: &str) -> Result<Suite, Refusal> {
+        let known = Integrity::ALL.iter().map(|t| t.keyword());
+        Suite::ah_from_word(text).map_err(|error| suite_refusal(text, &error, known, Self::SHAPE))
+    }
+}
+
+fn suite_refusal(
+    text: &str,
+    error: &SuiteError,
+    known: impl Iterator<Item = &'static str>,
+    shape: &'static str,
+) -> Refusal {
+    let help = match error {
+        SuiteError::UnknownWord(word) => suggestion(word, &known.collect::<Vec<_>>()),
+        _ => format!("write {shape}"),
+    };
+    (format!("suite {text:?}: {error}"), help)
 }
 
 pub(crate) struct SpiNumber;

@@ -17,10 +17,13 @@
 #[macro_use]
 mod section;
 
+mod bundle;
 mod check;
+mod defaults;
 mod device;
 mod diagnostics;
 mod docs;
+mod headers;
 mod kinds;
 mod lifetime;
 mod policies;
@@ -39,13 +42,14 @@ use std::path::{Path, PathBuf};
 pub use device::Device;
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use docs::docs;
+pub use headers::Headers;
 pub use policies::{ChildRef, policies};
 pub use schema::{
     Child, Connection, Control, Dataplane, Encap, Interface, LocalAuth, ManualSa, Metrics, PolicyEntry, RemoteAuth,
     Route, Secret,
 };
 pub use secrets::{ManualKeys, SecretError, SecretErrors, SecretProblem, Secrets};
-pub use words::{AuthMethod, DownAction, Idle, Memory, Mode, PolicyAction, PolicyWay, StartAction};
+pub use words::{AuthMethod, CopyDscp, DownAction, Idle, Memory, PolicyAction, PolicyWay, StartAction};
 
 /// Where `culvert` looks when no file is named.
 pub const DEFAULT_PATH: &str = "/etc/culvert/culvert.toml";
@@ -101,6 +105,7 @@ impl Config {
         let (document, syntax) = toml::de::DeTable::parse_recoverable(text);
         let mut root = schema::Root::read(document.get_ref(), 0..0, &mut sink);
         root.iter_mut().for_each(route_based::fill);
+        root.iter_mut().for_each(defaults::fill);
         if syntax.is_empty() {
             if let Some(root) = &root {
                 check::check(root, sink.errors() == 0, &mut sink);

@@ -42,7 +42,7 @@ impl<'a> ChildRef<'a> {
         }
     }
 
-    fn selectors(&self) -> (&'a [TrafficSelector], &'a [TrafficSelector]) {
+    pub(crate) fn selectors(&self) -> (&'a [TrafficSelector], &'a [TrafficSelector]) {
         match self {
             Self::Ike(_, child) => (&child.local_ts, &child.remote_ts),
             Self::Manual(sa) => (&sa.local_ts, &sa.remote_ts),
@@ -67,9 +67,7 @@ impl<'a> ChildRef<'a> {
 impl Config {
     /// All children in the order of their [`ChildId`]s: those of connections in the order of the file, then manual SAs.
     pub fn children(&self) -> impl Iterator<Item = (ChildId, ChildRef<'_>)> {
-        let ike = self.connections.iter().flat_map(|c| c.children.iter().map(move |child| ChildRef::Ike(c, child)));
-        let all = ike.chain(self.manual_sas.iter().map(ChildRef::Manual));
-        (0..).map(ChildId).zip(all)
+        crate::bundle::children(&self.connections, &self.manual_sas)
     }
 
     /// The number of the interface called `name`.

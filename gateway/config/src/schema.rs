@@ -1,11 +1,12 @@
 //! Every table and key of culvert.toml. This is the one place where a key is declared.
 
 use crate::device::{Device, DeviceText};
+use crate::headers::Headers;
 use crate::kinds::*;
 use crate::reader::{Flag, Int, List, Many, Maybe, Some1, Sub};
 use crate::selector::Selector;
-use crate::words::{AuthMethod, DownAction, Idle, Memory, Mode, PolicyAction, PolicyWay, StartAction};
-use culvert_model::{EspProposal, Identity, IkeProposal, Spi, Suite, TrafficSelector};
+use crate::words::{AuthMethod, DownAction, Idle, Memory, PolicyAction, PolicyWay, StartAction};
+use culvert_model::{EspProposal, Identity, IkeProposal, SaMode, Spi, Suite, TrafficSelector};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -172,7 +173,7 @@ section! {
         /// (PFS).
         esp_proposals: Vec<EspProposal> as Some1<EspWords> = "[\"aes256gcm16-aes128gcm16-x25519-ecp384-ecp256-modp3072-esn-noesn\", \"aes256gcm16-aes128gcm16-esn-noesn\"]";
         /// IPsec mode.
-        mode: Mode as Word<Mode> = "\"tunnel\"";
+        mode: SaMode as Word<SaMode> = "\"tunnel\"";
         /// When to bring it up: "none" only when the peer asks, "start" at once, "trap" by the first packet.
         start_action: StartAction as Word<StartAction> = "\"none\"";
         /// When the peer is dead: "clear" does nothing, "trap" waits for a packet, "restart" tries at once.
@@ -219,24 +220,29 @@ section! {
     ManualSa {
         /// Its name here: in metrics, logs and `culvert status`.
         name: String as Name;
-        /// Own outer address.
+        /// Own outer address; in transport mode the address of the traffic itself.
         local: IpAddr as Address;
         /// The peer's outer address.
         remote: IpAddr as Address;
-        /// Own side of the traffic. May be left out with `interface`, and is then everything.
+        /// "tunnel" puts a new IP header around the packet, "transport" keeps its own.
+        mode: SaMode as Word<SaMode> = "\"tunnel\"";
+        /// Own side of the traffic. May be left out with `interface`, and is then everything, and in transport mode, and
+        /// is then all of `local`.
         local_ts: Vec<TrafficSelector> as List<Selector> = "[]";
         /// The peer's side of the traffic. As `local_ts`.
         remote_ts: Vec<TrafficSelector> as List<Selector> = "[]";
         /// Tunnel interface it belongs to: it carries what is routed into that interface, and nothing else.
         interface: Option<String> as Maybe<Name>;
-        /// ESP transform.
-        suite: Suite as SuiteWord = "\"aes256gcm16\"";
+        /// ESP: a cipher and an integrity algorithm, or an AEAD alone. Left out, and without `ah`: "aes256gcm16".
+        suite: Option<Suite> as Maybe<SuiteWord>;
+        /// AH instead of ESP: its integrity algorithm.
+        ah: Option<Suite> as Maybe<AhWord>;
         /// SPI of packets that come.
         spi_in: Spi as SpiNumber;
         /// SPI of packets that go.
         spi_out: Spi as SpiNumber;
-        /// File with the key of packets that come: AES key and 4 octets of salt, 0x and hexadecimal or 0s and base64.
-        /// Nobody but the owner may read it.
+        /// File with the key of packets that come: cipher key, its salt, integrity key, as many of them as the suite has,
+        /// in a row; 0x and hexadecimal or 0s and base64. Nobody but the owner may read it.
         key_in_file: PathBuf as FilePath;
         /// File with the key of packets that go; another key than that of `key_in_file`.
         key_out_file: PathBuf as FilePath;
@@ -246,6 +252,10 @@ section! {
         replay_window: u32 as Int<u32, 32, 65_536> = "1024";
         /// ESP in UDP.
         encap: Option<Encap> as Maybe<Sub<Encap>>;
+        /// SA bundle: what this SA has sealed goes through this other manual SA or child too, as with AH over ESP; and
+        /// what it opens must have come through it. The name of a manual SA or child, or "connection/child".
+        bundle: Option<String> as Maybe<ChildName>;
+        ..headers: Headers;
     }
 
     /// ESP in UDP, for a manual SA.

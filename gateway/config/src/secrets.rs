@@ -1,7 +1,7 @@
 //! Pre-shared keys and manual keys, read from files that nobody else may read. Control only.
 
 use crate::Config;
-use culvert_model::{Identity, SecretKey};
+use culvert_model::{Identity, SecretKey, Suite};
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -22,7 +22,7 @@ pub struct Secrets {
     warnings: Vec<String>,
 }
 
-/// The keys of one `[[manual_sa]]`: AES key and salt each.
+/// The keys of one `[[manual_sa]]`: the whole KEYMAT of its suite each.
 #[derive(Debug)]
 pub struct ManualKeys {
     pub name: String,
@@ -56,9 +56,9 @@ pub enum SecretProblem {
     BadBase64,
     #[error("a manual key must be written 0x and hexadecimal, or 0s and base64")]
     NotBinary,
-    #[error("holds {found} octets; {suite} takes {expected}: the AES key and 4 octets of salt")]
-    WrongLength { suite: culvert_model::Suite, expected: usize, found: usize },
-    #[error("holds the same key as {}; with one key for two SAs, AES-GCM protects nothing", .0.display())]
+    #[error("holds {found} octets; {suite} takes {expected}: {}", key_parts(*.suite))]
+    WrongLength { suite: Suite, expected: usize, found: usize },
+    #[error("holds the same key as {}; one key for two SAs uses nonces twice", .0.display())]
     SharedKey(PathBuf),
 }
 
@@ -146,10 +146,11 @@ impl Config {
         for sa in &self.manual_sas {
             let mut read = |path: &Path| {
                 let file = self.resolve(path);
-                let key = read_manual_key(&file, sa.suite).and_then(|key| match seen.iter().find(|(_, k)| *k == key) {
-                    Some((other, _)) => Err(SecretProblem::SharedKey(other.clone())),
-                    None => Ok(key),
-                });
+                let key =
+                    read_manual_key(&file, sa.suite()).and_then(|key| match seen.iter().find(|(_, k)| *k == key) {
+                        Some((other, _)) => Err(SecretProblem::SharedKey(other.clone())),
+                        None => Ok(key),
+                    });
                 match key {
                     Ok(key) => {
                         seen.push((file, key.clone()));
@@ -169,7 +170,7 @@ impl Config {
     }
 }
 
-fn read_manual_key(file: &Path, suite: culvert_model::Suite) -> Result<SecretKey, SecretProblem> {
+fn read_manual_key(file: &Path, suite: Suite) -> Result<SecretKey, SecretProblem> {
     let (key, form) = read_key(file)?;
     if form == Form::Text {
         return Err(SecretProblem::NotBinary);
@@ -208,6 +209,18 @@ fn acceptable(path: &Path, meta: &Metadata) -> Result<(), SecretProblem> {
         1..=MAX_FILE => Ok(()),
         long => Err(SecretProblem::TooLarge(long)),
     }
+}
+
+/// "32 of key and 4 of salt for aes256ctr, then 20 of key for sha1".
+fn key_parts(suite: Suite) -> String {
+    let cipher = suite.encryption().map(|e| (e.key_len(), e.salt_len(), e.keyword()));
+    let integrity = suite.integrity().map(|i| (i.key_len(), i.salt_len(), i.keyword()));
+    let parts = [cipher, integrity].into_iter().flatten().filter(|(key, ..)| *key > 0);
+    let words = parts.map(|(key, salt, word)| match salt {
+        0 => format!("{key} of key for {word}"),
+        _ => format!("{key} of key and {salt} of salt for {word}"),
+    });
+    words.collect::<Vec<_>>().join(", then ")
 }
 
 /// swanctl's forms: `0x…` is hexadecimal, `0s…` base64, anything else stands for itself. One newline at the end is the

@@ -10,7 +10,14 @@ use toml::de::{DeTable, DeValue};
 /// A table that can be read.
 pub(crate) trait Table: Sized {
     const SECTION: &'static Section;
-    fn read(table: &DeTable<'_>, header: Range<usize>, sink: &mut Sink) -> Option<Self>;
+
+    fn read(table: &DeTable<'_>, header: Range<usize>, sink: &mut Sink) -> Option<Self> {
+        unknown_keys(table, Self::SECTION, sink);
+        Self::read_keys(table, Places::of(table, header), sink)
+    }
+
+    /// Leaves unknown keys to whoever shares the table.
+    fn read_keys(table: &DeTable<'_>, places: Places, sink: &mut Sink) -> Option<Self>;
 }
 
 /// What the documentation says of a table.
@@ -135,25 +142,27 @@ fn missing<K: Kind>(name: &str, header: Range<usize>, sink: &mut Sink) {
 }
 
 /// `field ["toml name"]: Type as Kind [= "default in TOML"];` with its documentation above. The default is read by the
-/// same kind, so what is documented is what happens.
+/// same kind, so what is documented is what happens. `..field: Type;` at the end takes in keys that several tables have.
 macro_rules! section {
     ($(
         $(#[doc = $doc:literal])*
         $name:ident {
             $($(#[doc = $fdoc:literal])+ $field:ident $([$toml:literal])? : $ty:ty as $kind:ty $(= $default:literal)?;)*
+            $(..$part:ident: $part_ty:ty;)?
         } $(=> not_yet { $($word:literal => $why:literal,)+ })?
     )+) => { $(
         $(#[doc = $doc])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name {
             $($(#[doc = $fdoc])+ pub $field: $ty,)*
+            $(pub $part: $part_ty,)?
             pub(crate) places: $crate::section::Places,
         }
 
         impl $crate::section::Table for $name {
             const SECTION: &'static $crate::section::Section = &$crate::section::Section {
                 doc: &[$($doc),*],
-                keys: || vec![$($crate::section::Key {
+                keys: || [vec![$($crate::section::Key {
                     name: section!(@name $field $($toml)?),
                     shape: <$kind as $crate::reader::Kind>::shape(),
                     default: section!(@default $($default)?),
@@ -162,21 +171,20 @@ macro_rules! section {
                     doc: &[$($fdoc),+],
                     section: <$kind as $crate::reader::Kind>::section(),
                     is_list_of_tables: <$kind as $crate::reader::Kind>::is_list_of_tables(),
-                },)*],
+                },)*], $((<$part_ty as $crate::section::Table>::SECTION.keys)(),)?].into_iter().flatten().collect(),
                 not_yet: &[$($(($word, $why),)+)?],
             };
 
-            fn read(
+            fn read_keys(
                 table: &toml::de::DeTable<'_>,
-                header: std::ops::Range<usize>,
+                mut places: $crate::section::Places,
                 sink: &mut $crate::diagnostics::Sink,
             ) -> Option<Self> {
-                $crate::section::unknown_keys(table, Self::SECTION, sink);
-                let mut places = $crate::section::Places::of(table, header);
+                $(let $part = <$part_ty as $crate::section::Table>::read_keys(table, places.clone(), sink);)?
                 $(let $field = $crate::section::read_key::<$kind>(
                     table, section!(@name $field $($toml)?), section!(@default $($default)?), &mut places, sink,
                 );)*
-                Some(Self { $($field: $field?,)* places })
+                Some(Self { $($field: $field?,)* $($part: $part?,)? places })
             }
         }
     )+ };

@@ -1,6 +1,7 @@
 //! Keys whose value is one of a few words.
 
 use crate::kinds::Words;
+use culvert_model::SaMode;
 
 /// First word of a variant is its canonical one; swanctl's synonyms follow.
 macro_rules! words {
@@ -46,15 +47,8 @@ words! {
         "xauth" => "that is IKEv1; use \"psk\"",
     }
 
-    /// IPsec mode of a child.
-    Mode { Tunnel = "tunnel", }
-    => not_yet {
-        "transport" => "use \"tunnel\"",
-        "beet" => "use \"tunnel\"",
-        "transport_proxy" => "use \"tunnel\"",
-        "pass" => "write a [[policy]] with action = \"bypass\"",
-        "drop" => "write a [[policy]] with action = \"discard\"",
-    }
+    /// Which way the traffic class is copied between inner and outer header.
+    CopyDscp { Out = "out", In = "in", Yes = "yes", No = "no", }
 
     /// When a child is brought up.
     StartAction {
@@ -83,4 +77,14 @@ words! {
 
     /// Which way a policy looks.
     PolicyWay { Both = "both", Out = "out", In = "in", }
+}
+
+impl Words for SaMode {
+    const WORDS: &'static [(&'static str, Self)] = &[("tunnel", Self::Tunnel), ("transport", Self::Transport)];
+    const NOT_YET: &'static [(&'static str, &'static str)] = &[
+        ("beet", "use \"tunnel\""),
+        ("transport_proxy", "use \"tunnel\""),
+        ("pass", "write a [[policy]] with action = \"bypass\""),
+        ("drop", "write a [[policy]] with action = \"discard\""),
+    ];
 }

@@ -1,7 +1,7 @@
 //! The configuration a reader meets first.
 
 use culvert_config::{Config, Idle, Memory, StartAction, policies};
-use culvert_model::{Action, ChildId, PolicyDirection};
+use culvert_model::{Action, ChildId, IpsecProtocol, PolicyDirection};
 use std::path::Path;
 use std::time::Duration;
 
@@ -122,4 +122,46 @@ remote_ts = ["10.2.0.0/16"]
     // The ids of what stood there before are the same.
     let before = policies(&parse(text));
     assert!(before.iter().all(|p| all.contains(p)));
+}
+
+const BUNDLE: &str = r#"
+[[interface]]
+name = "wan"
+device = "net_null0"
+addresses = ["192.0.2.1/24"]
+[[manual_sa]]
+name = "inner"
+local = "192.0.2.1"
+remote = "198.51.100.9"
+mode = "transport"
+suite = "null-sha256"
+bundle = "outer"
+spi_in = 0x1000
+spi_out = 0x2000
+key_in_file = "1.key"
+key_out_file = "2.key"
+[[manual_sa]]
+name = "outer"
+local = "192.0.2.1"
+remote = "198.51.100.9"
+mode = "transport"
+ah = "aes256gmac"
+spi_in = 0x1001
+spi_out = 0x2001
+key_in_file = "3.key"
+key_out_file = "4.key"
+"#;
+
+#[test]
+fn ah_over_esp_in_transport_mode() {
+    let config = parse(BUNDLE);
+    assert!(config.warnings().is_empty(), "{}", config.warnings());
+    let [inner, outer] = config.manual_sas.as_slice() else { panic!("two SAs") };
+    assert_eq!((inner.suite().to_string().as_str(), outer.suite().to_string().as_str()), ("null-sha256", "aes256gmac"));
+    assert_eq!((inner.suite().protocol(), outer.suite().protocol()), (IpsecProtocol::Esp, IpsecProtocol::Ah));
+    // What transport mode carries needs no words.
+    assert_eq!(inner.local_ts[0].to_string(), "192.0.2.1/32");
+    assert_eq!(inner.remote_ts[0].to_string(), "198.51.100.9/32");
+    let bundles: Vec<_> = config.children().map(|(_, child)| config.bundle(&child)).collect();
+    assert_eq!(bundles, [Some(ChildId(1)), None]);
 }

@@ -1,6 +1,9 @@
 //! What no single value can tell.
 
+mod bundles;
+mod headers;
 mod interfaces;
+mod manual;
 mod names;
 mod network;
 mod tunnels;

@@ -1,16 +1,17 @@
-//! Connections, manual SAs, secrets, selectors.
+//! Connections, secrets, selectors.
 
+use super::{bundles, manual};
 use crate::device::Device;
 use crate::diagnostics::Sink;
 use crate::reader::{Kind, Some1};
-use crate::schema::{Child, Connection, Interface, ManualSa, Root};
+use crate::schema::{Child, Connection, Interface, PolicyEntry, Root};
 use crate::secrets::fit;
 use crate::section::{Places, suggestion};
 use crate::selector::Selector;
 use crate::words::{DownAction, PolicyAction, StartAction};
-use culvert_model::{Identity, TrafficSelector};
+use crate::{ChildRef, bundle};
+use culvert_model::{ChildId, Identity, SaMode, TrafficSelector};
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 pub(super) fn check(root: &Root, complete: bool, sink: &mut Sink) {
     for connection in &root.connection {
@@ -31,7 +32,11 @@ pub(super) fn check(root: &Root, complete: bool, sink: &mut Sink) {
         }
     }
     peers(root, sink);
-    manual_sas(root, complete, sink);
+    manual::check(root, complete, sink);
+    root.policy.iter().for_each(|entry| policy(root, entry, complete, sink));
+    if complete {
+        bundles::check(root, sink);
+    }
     selectors(root, sink);
     used_secrets(root, complete, sink);
 }
@@ -49,11 +54,11 @@ fn one_peer(connection: &Connection, sink: &mut Sink) {
     }
 }
 
-fn is_own(root: &Root, addr: IpAddr) -> bool {
+pub(super) fn is_own(root: &Root, addr: IpAddr) -> bool {
     root.interface.iter().any(|i| i.addresses.iter().any(|net| net.addr() == addr))
 }
 
-fn own_addresses(root: &Root) -> String {
+pub(super) fn own_addresses(root: &Root) -> String {
     let own: Vec<String> = root.interface.iter().flat_map(|i| &i.addresses).map(|net| net.addr().to_string()).collect();
     match own.is_empty() {
         true => "no interface has an address".to_owned(),
@@ -123,6 +128,9 @@ fn secret(root: &Root, connection: &Connection, sink: &mut Sink) {
 fn child(connection: &Connection, child: &Child, sink: &mut Sink) {
     let at = &child.places;
     no_selectors(&child.local_ts, &child.remote_ts, child.interface.is_some(), at, sink);
+    if child.mode == SaMode::Transport {
+        sink.error(at.at("mode"), "mode = \"transport\" is not negotiated yet", "use \"tunnel\", or a [[manual_sa]]");
+    }
     families(&child.name, &child.local_ts, &child.remote_ts, at, sink);
     let nowhere = "name the peer's address in remote_addrs, or leave the beginning to the peer";
     if connection.is_passive() && connection.places.is_sound("remote_addrs") {
@@ -162,7 +170,7 @@ fn limit(at: &Places, hard: &str, soft: &str, life: Option<u64>, rekey: u64, sin
 }
 
 /// Where no route chooses the traffic, selectors must.
-fn no_selectors(
+pub(super) fn no_selectors(
     local: &[TrafficSelector],
     remote: &[TrafficSelector],
     route_based: bool,
@@ -179,7 +187,7 @@ fn no_selectors(
     }
 }
 
-fn tunnel_interface(root: &Root, name: Option<&String>, at: &Places, complete: bool, sink: &mut Sink) {
+pub(super) fn tunnel_interface(root: &Root, name: Option<&String>, at: &Places, complete: bool, sink: &mut Sink) {
     let Some(name) = name else { return };
     match root.interface.iter().find(|interface| interface.name == *name) {
         Some(interface) if interface.device == Device::Tunnel => {}
@@ -194,6 +202,16 @@ fn tunnel_interface(root: &Root, name: Option<&String>, at: &Places, complete: b
         }
         None => {}
     }
+}
+
+fn policy(root: &Root, policy: &PolicyEntry, complete: bool, sink: &mut Sink) {
+    tunnel_interface(root, policy.interface.as_ref(), &policy.places, complete, sink);
+    if policy.interface.is_some() && policy.action == PolicyAction::Bypass {
+        let message =
+            format!("\"{}\" bypasses IPsec, and there is no other way out of a tunnel interface", policy.name);
+        sink.error(policy.places.at("action"), message, "route the traffic by another interface instead");
+    }
+    families(&policy.name, &policy.local_ts, &policy.remote_ts, &policy.places, sink);
 }
 
 /// A tunnel cannot carry its own packets.
@@ -213,7 +231,13 @@ fn peer_in_tunnel(root: &Root, connection: &Connection, sink: &mut Sink) {
 }
 
 /// Without a family on both sides no packet can match.
-fn families(name: &str, local: &[TrafficSelector], remote: &[TrafficSelector], at: &Places, sink: &mut Sink) {
+pub(super) fn families(
+    name: &str,
+    local: &[TrafficSelector],
+    remote: &[TrafficSelector],
+    at: &Places,
+    sink: &mut Sink,
+) {
     for (i, ts) in remote.iter().enumerate() {
         if !local.iter().any(|l| l.addrs.is_ipv4() == ts.addrs.is_ipv4()) {
             let message = format!("\"{name}\": {ts} has no local_ts of its address family");
@@ -249,100 +273,41 @@ fn peers(root: &Root, sink: &mut Sink) {
     }
 }
 
-fn manual_sas(root: &Root, complete: bool, sink: &mut Sink) {
-    for (i, sa) in root.manual_sa.iter().enumerate() {
-        let at = &sa.places;
-        if complete && !is_own(root, sa.local) {
-            sink.error(at.at("local"), format!("{} is not the address of an interface", sa.local), own_addresses(root));
-        }
-        if is_own(root, sa.remote) {
-            sink.error(at.at("remote"), format!("{} is this box's own address", sa.remote), "name the peer's address");
-        }
-        if sa.local.is_ipv4() != sa.remote.is_ipv4() {
-            let message = format!("{} and {} are of different address families", sa.local, sa.remote);
-            sink.error(at.at("remote"), message, "name addresses of the same family");
-        }
-        no_selectors(&sa.local_ts, &sa.remote_ts, sa.interface.is_some(), at, sink);
-        tunnel_interface(root, sa.interface.as_ref(), at, complete, sink);
-        families(&sa.name, &sa.local_ts, &sa.remote_ts, at, sink);
-        let before = root.manual_sa.get(..i).unwrap_or_default();
-        spis(sa, before, sink);
-        key_files(sa, before, sink);
-    }
-    for policy in &root.policy {
-        tunnel_interface(root, policy.interface.as_ref(), &policy.places, complete, sink);
-        if policy.interface.is_some() && policy.action == PolicyAction::Bypass {
-            let message =
-                format!("\"{}\" bypasses IPsec, and there is no other way out of a tunnel interface", policy.name);
-            sink.error(policy.places.at("action"), message, "route the traffic by another interface instead");
-        }
-        families(&policy.name, &policy.local_ts, &policy.remote_ts, &policy.places, sink);
-    }
-}
-
-fn spis(sa: &ManualSa, before: &[ManualSa], sink: &mut Sink) {
-    if let Some(other) = before.iter().find(|other| other.spi_in == sa.spi_in) {
-        let message = format!("manual SA \"{}\" has spi_in = 0x{} already", other.name, sa.spi_in);
-        sink.error(sa.places.at("spi_in"), message, "each inbound SPI must be different; choose another, on both ends");
-    }
-    // Outbound the peer tells SAs apart, by SPI and its own address.
-    if let Some(other) = before.iter().find(|other| (other.spi_out, other.remote) == (sa.spi_out, sa.remote)) {
-        let message =
-            format!("manual SA \"{}\" sends to {} with spi_out = 0x{} already", other.name, sa.remote, sa.spi_out);
-        sink.error(sa.places.at("spi_out"), message, "choose another, on both ends");
-    }
-}
-
-/// One key for two SAs would use a nonce twice.
-fn key_files(sa: &ManualSa, before: &[ManualSa], sink: &mut Sink) {
-    let why = "one key for two SAs uses nonces twice, and AES-GCM then protects nothing; make a key for each";
-    let used = |file: &PathBuf| before.iter().find(|other| other.key_in_file == *file || other.key_out_file == *file);
-    for (key, file) in [("key_in_file", &sa.key_in_file), ("key_out_file", &sa.key_out_file)] {
-        if let Some(other) = used(file) {
-            let message = format!("{} is a key of manual SA \"{}\" already", file.display(), other.name);
-            sink.error(sa.places.at(key), message, why);
-        }
-    }
-    if sa.key_in_file == sa.key_out_file {
-        sink.error(sa.places.at("key_out_file"), "\"key_in_file\" and \"key_out_file\" are the same file", why);
-    }
-}
-
 /// Selectors of one child or manual SA.
 struct Side<'a> {
+    id: ChildId,
     name: String,
-    interface: Option<&'a String>,
+    interface: Option<&'a str>,
     local: &'a [TrafficSelector],
     remote: &'a [TrafficSelector],
     places: &'a Places,
+    bundle: Option<ChildId>,
+}
+
+fn side<'a>(root: &'a Root, id: ChildId, child: ChildRef<'a>) -> Side<'a> {
+    let (local, remote) = child.selectors();
+    let (name, places) = match child {
+        ChildRef::Ike(connection, child) => (format!("{}/{}", connection.name, child.name), &child.places),
+        ChildRef::Manual(sa) => (sa.name.clone(), &sa.places),
+    };
+    let bundle = child.bundle_name().and_then(|name| bundle::find(&root.connection, &root.manual_sa, name).ok());
+    Side { id, name, interface: child.interface(), local, remote, places, bundle }
 }
 
 /// The first of two children in the file gets what both select. More are not compared: the time would grow with the
 /// square.
 fn selectors(root: &Root, sink: &mut Sink) {
     const MAX_COMPARED: usize = 2000;
-    let ike = root.connection.iter().flat_map(|c| c.children.iter().map(move |child| (c, child)));
-    let ike = ike.map(|(c, child)| Side {
-        name: format!("{}/{}", c.name, child.name),
-        interface: child.interface.as_ref(),
-        local: &child.local_ts,
-        remote: &child.remote_ts,
-        places: &child.places,
-    });
-    let manual = root.manual_sa.iter().map(|sa| Side {
-        name: sa.name.clone(),
-        interface: sa.interface.as_ref(),
-        local: &sa.local_ts,
-        remote: &sa.remote_ts,
-        places: &sa.places,
-    });
-    let all: Vec<Side<'_>> = ike.chain(manual).take(MAX_COMPARED).collect();
+    let children = bundle::children(&root.connection, &root.manual_sa);
+    let all: Vec<Side<'_>> = children.take(MAX_COMPARED).map(|(id, child)| side(root, id, child)).collect();
     let meets =
         |a: &[TrafficSelector], b: &[TrafficSelector]| a.iter().any(|a| b.iter().any(|b| a.intersect(b).is_some()));
     for (i, side) in all.iter().enumerate() {
         let same =
             |o: &&Side<'_>| o.interface == side.interface && meets(o.local, side.local) && meets(o.remote, side.remote);
-        let Some(other) = all.iter().take(i).find(same) else { continue };
+        // What comes out of an inner SA of a bundle is for the outer one by name, not by selectors.
+        let mut before = all.iter().take(i).filter(|other| other.bundle != Some(side.id));
+        let Some(other) = before.find(same) else { continue };
         let message = format!("the traffic of \"{}\" overlaps that of \"{}\"", side.name, other.name);
         let help = format!("what both select goes through \"{}\", which comes first in the file", other.name);
         sink.warning(side.places.at("remote_ts"), message, help);

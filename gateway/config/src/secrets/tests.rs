@@ -150,7 +150,35 @@ fn manual_keys() {
 
     fixture.file("in", "0x00\n", 0o600);
     fixture.file("out", "a passphrase", 0o600);
-    let length = "in: holds 1 octets; aes128gcm16 takes 20: the AES key and 4 octets of salt";
+    let length = "in: holds 1 octets; aes128gcm16 takes 20: 16 of key and 4 of salt for aes128gcm16";
     let form = "out: a manual key must be written 0x and hexadecimal, or 0s and base64";
     assert_eq!(fixture.errors(MANUAL), [length, form]);
+}
+
+#[test]
+fn the_parts_of_a_key_are_named() {
+    let esp = |words| key_parts(Suite::esp_from_words(words).expect(words));
+    assert_eq!(esp("aes256ctr-sha1"), "32 of key and 4 of salt for aes256ctr, then 20 of key for sha1");
+    assert_eq!(esp("null-sha512"), "64 of key for sha512");
+    assert_eq!(esp("aes128-aesxcbc"), "16 of key for aes128, then 16 of key for aesxcbc");
+    assert_eq!(key_parts(Suite::ah_from_word("aes256gmac").expect("GMAC")), "32 of key and 4 of salt for aes256gmac");
+    for suite in Suite::all() {
+        let words = key_parts(suite);
+        let total: usize = words.split(' ').filter_map(|word| word.parse::<usize>().ok()).sum();
+        assert_eq!(total, suite.key_len(), "{suite}: {words}");
+    }
+}
+
+#[test]
+fn keys_of_ah_and_of_ciphers_with_integrity() {
+    let fixture = Fixture::new();
+    for (line, len) in [("suite = \"null-sha1\"", 20), ("suite = \"aes256ccm8\"", 35), ("ah = \"sha384\"", 48)] {
+        let text = MANUAL.replace("suite = \"aes128gcm16\"", line);
+        fixture.file("in", &format!("0x{}\n", "11".repeat(len)), 0o600);
+        fixture.file("out", &format!("0x{}\n", "22".repeat(len)), 0o600);
+        let secrets = fixture.config(&text).read_secrets().expect(line);
+        assert_eq!(secrets.manual("m").map(|keys| keys.key_in.len()), Some(len), "{line}");
+        fixture.file("out", &format!("0x{}\n", "22".repeat(len + 1)), 0o600);
+        assert!(fixture.errors(&text)[0].contains(&format!("takes {len}: ")), "{line}");
+    }
 }
