@@ -2,12 +2,13 @@
 
 use crate::buffer::Buffer;
 use crate::crypto::Crypto;
+use crate::fragment::split;
 use crate::io::{Io, Punt};
 use crate::packet::{Leaving, Transit};
-use crate::shared::View;
-use crate::topology::is_link_local;
+use crate::shared::{View, is_forwarded};
+use crate::topology::{Hop, is_link_local};
 use crate::worker::{Batch, Worker};
-use culvert_telemetry::DropReason;
+use culvert_telemetry::{DropReason, WorkerCounter};
 use culvert_wire::{EtherType, ethernet, vlan};
 
 impl<A: Crypto> Worker<A> {
@@ -36,9 +37,29 @@ impl<A: Crypto> Worker<A> {
                 Some(hop) if transit.packet.data().len() <= usize::from(hop.mtu) => {
                     leaving.push(Leaving { packet: transit.packet, hop });
                 }
-                Some(hop) if transit.head.dont_fragment => self.too_big(transit, usize::from(hop.mtu), io),
-                Some(_) => self.counters.drop(DropReason::TooBig),
+                Some(hop) if may_split(&transit) => {
+                    // What stands before it in the burst leaves before it.
+                    self.transmit(core::mem::take(leaving), io);
+                    self.send_in_pieces(transit.packet, hop, io);
+                }
+                Some(hop) => self.too_big(transit, usize::from(hop.mtu), io),
             }
+        }
+    }
+
+    /// RFC 1812 §5.2.6; over IPv6 for what the box itself made (RFC 8200 §4.5).
+    pub(crate) fn send_in_pieces<B: Buffer>(&mut self, packet: B, hop: Hop, io: &mut impl Io<B>) {
+        let mtu = usize::from(hop.mtu);
+        let pieces = match packet.data().first().map(|octet| octet >> 4) {
+            Some(6) => split::split_v6(packet, mtu, self.shared.next_fragment_id(), || io.allocate()),
+            _ => split::split_v4(packet, mtu, || io.allocate()),
+        };
+        match pieces {
+            Ok(pieces) => {
+                self.counters.add(WorkerCounter::Fragmented, 1);
+                self.transmit(pieces.into_iter().map(|packet| Leaving { packet, hop }).collect(), io);
+            }
+            Err(error) => self.counters.drop(error.reason()),
         }
     }
 
@@ -67,6 +88,10 @@ impl<A: Crypto> Worker<A> {
             }
         }
     }
+}
+
+fn may_split<B>(transit: &Transit<B>) -> bool {
+    if transit.head.is_v6() { !is_forwarded(transit.origin) } else { !transit.head.dont_fragment }
 }
 
 /// The Ethernet header in front of the packet, with a tag where the interface is a VLAN. `None` without room.

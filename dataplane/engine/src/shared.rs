@@ -6,7 +6,7 @@ use crate::sa::{InboundSa, OutboundSa};
 use crate::spd::Spd;
 use crate::topology::{Interface, Route, Topology, TopologyError};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use culvert_link::Region;
 use culvert_model::{ChildId, SlotIndex, Spi};
 use std::collections::HashMap;
@@ -29,6 +29,7 @@ pub struct Shared<A: Crypto> {
     pub(crate) outbound: Box<[ArcSwapOption<OutboundSa<A::Key>>]>,
     /// When each child last raised an acquire, plus one.
     acquired: Box<[AtomicU64]>,
+    fragment_id: AtomicU32,
 }
 
 /// What someone else chose, for manual SAs.
@@ -69,6 +70,7 @@ impl<A: Crypto> Shared<A> {
             foreign: ArcSwap::default(),
             outbound: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
             acquired: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+            fragment_id: AtomicU32::new(0),
         }))
     }
 
@@ -101,6 +103,12 @@ impl<A: Crypto> Shared<A> {
     pub(crate) fn outbound_of(&self, child: ChildId) -> Option<Held<OutboundSa<A::Key>>> {
         let found = self.outbound.get(child.0 as usize)?.load();
         found.is_some().then_some(found)
+    }
+
+    /// For the fragment header of an IPv6 packet the box takes apart: none twice within 2^32 (RFC 8200 §4.5).
+    pub(crate) fn next_fragment_id(&self) -> u32 {
+        // Relaxed: nothing but the number itself is shared.
+        self.fragment_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// `true` once a second for each child.

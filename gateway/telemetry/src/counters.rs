@@ -21,6 +21,8 @@ declare! {
         FlowCacheHits = "flow_cache_hits", "Policy lookups answered by the worker's flow cache.";
         FlowCacheMisses = "flow_cache_misses", "Policy lookups that searched the policy database.";
         Acquires = "acquires", "Acquires raised for packets without an SA.";
+        Reassembled = "reassembled", "Packets put together from fragments.";
+        Fragmented = "fragmented", "Packets sent in fragments.";
         ArpReplies = "arp_replies", "ARP requests answered.";
         NeighbourAdvertisements = "neighbour_advertisements", "Neighbour solicitations answered.";
         EchoReplies = "echo_replies", "ICMP and ICMPv6 echo requests answered.";
