@@ -59,7 +59,7 @@ impl<A: Provider> Loop<A> {
             let now = self.clock.now();
             let mut busy = self.commands(&mut record, &mut complaints);
             busy |= self.messages(now, &mut record, &mut complaints);
-            for punt in core::iter::from_fn(|| self.punts.pop()).take(PUNTED) {
+            for punt in self.punts.take(PUNTED) {
                 busy = true;
                 self.engine.handle_punt(now, punt, &mut self.exits);
             }

@@ -13,12 +13,34 @@ use std::sync::Arc;
 
 /// Frames that other threads want sent by a worker.
 pub type Inbox = ArrayQueue<(PortId, Packet)>;
-/// What workers leave to housekeeping.
-pub type Punts = ArrayQueue<Punt<Packet>>;
+/// What workers leave to housekeeping. Fragments wait apart, so that a flood of them keeps nothing else out.
+pub struct Punts {
+    fragments: ArrayQueue<Punt<Packet>>,
+    others: ArrayQueue<Punt<Packet>>,
+}
+
+impl Punts {
+    pub fn new() -> Self {
+        Self { fragments: ArrayQueue::new(PUNTS), others: ArrayQueue::new(PUNTS) }
+    }
+
+    fn push(&self, item: Punt<Packet>) -> Result<(), Punt<Packet>> {
+        match item {
+            Punt::Fragment { .. } => self.fragments.push(item),
+            _ => self.others.push(item),
+        }
+    }
+
+    /// At most so many of each.
+    pub fn take(&self, most: usize) -> impl Iterator<Item = Punt<Packet>> {
+        let of = move |queue: &ArrayQueue<_>| (0..most).map_while(|_| queue.pop()).collect::<Vec<_>>();
+        [&self.others, &self.fragments].into_iter().flat_map(of)
+    }
+}
 
 /// Frames one inbox holds.
 pub const INBOX: usize = 1024;
-/// Punts that may wait for housekeeping.
+/// Punts of either kind that may wait for housekeeping.
 pub const PUNTS: usize = 1024;
 
 /// How this thread reaches a port.

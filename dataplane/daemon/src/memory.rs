@@ -11,8 +11,8 @@ use std::path::Path;
 pub const DESCRIPTORS: u16 = 1024;
 /// Buffers a thread keeps to itself.
 const CACHE: u32 = 256;
-/// What the neighbour table may hold back, and some to spare.
-const WAITING: u32 = 2048;
+/// What the neighbour table and the reassembly of fragments may hold back, and some to spare.
+const WAITING: u32 = 3072;
 /// Octets of a buffer besides its data: DPDK's own structures and the room in front.
 const OVERHEAD: u64 = 384;
 /// Ethernet with two VLAN tags and checksum, ESP's padding and trailer, rounded up.
@@ -82,7 +82,7 @@ pub fn pool(config: &Config, memory: dpdk::Memory) -> Result<PoolConfig, Error> 
 fn buffers_needed(workers: u32, ports: u32) -> u32 {
     let per_queue = 2 * u32::from(DESCRIPTORS) + dpdk::BURST as u32;
     let per_worker = INBOX as u32 + CACHE * 3 / 2;
-    workers * (ports * per_queue + per_worker) + PUNTS as u32 + WAITING
+    workers * (ports * per_queue + per_worker) + 2 * PUNTS as u32 + WAITING
 }
 
 #[cfg(test)]

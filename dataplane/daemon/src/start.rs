@@ -6,7 +6,7 @@ use crate::crypto::MultiBuffer;
 use crate::crypto::Provider;
 use crate::error::Error;
 use crate::housekeeping::{self, Running, with_counters};
-use crate::io::{Exits, INBOX, Inbox, PUNTS, Punts};
+use crate::io::{Exits, INBOX, Inbox, Punts};
 use crate::packet::set_checksum_offload;
 use crate::ports::{self, Ports, Share};
 use crate::precheck::HOUSEKEEPING;
@@ -100,7 +100,7 @@ impl Parts<'_> {
         let interfaces = self.ports.interfaces(self.config)?;
         let shared = Shared::<A>::new(self.region.clone(), interfaces, &ports::routes(self.config)?)?;
         let clock = Clock::new(self.eal.tsc_hz());
-        let punts: Arc<Punts> = Arc::new(Punts::new(PUNTS));
+        let punts: Arc<Punts> = Arc::new(Punts::new());
         let workers = &self.config.dataplane.workers;
         let inboxes: Vec<Arc<Inbox>> = workers.iter().map(|_| Arc::new(Inbox::new(INBOX))).collect();
         let no_counters = || Error::LinkCounters(self.link_path.to_owned());

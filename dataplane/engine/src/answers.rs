@@ -4,13 +4,13 @@ use crate::buffer::Buffer;
 use crate::crypto::Crypto;
 use crate::host::{Outcome, Problem, Silence, discovery, icmp};
 use crate::housekeeping::{Housekeeping, MAX_DATAGRAMS};
-use crate::io::{Io, Origin, PortId, Punt, Tick};
+use crate::io::{Io, Origin, PortId, Punt, Purpose, Tick};
 use crate::packet::Head;
 use crate::topology::{Interface, Topology};
 use culvert_link::record::{Datagram, Event};
 use culvert_telemetry::{DropReason, WorkerCounter};
 use culvert_wire::ipv4::ChecksumMode;
-use culvert_wire::{EtherType, ethernet, ike, protocol, udp, vlan};
+use culvert_wire::{EtherType, Fragmentation, ethernet, ike, protocol, udp, vlan};
 use std::net::SocketAddr;
 
 impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
@@ -28,9 +28,13 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
                 None => self.own.counters.drop(DropReason::InterfaceDown),
             },
             Punt::Host { port, origin, packet } => match topology.interface(port) {
-                Some(interface) => self.host_packet(now, interface, origin, &packet, io),
+                Some(interface) => self.host_packet(now, interface, origin, packet, io),
                 None => self.own.counters.drop(DropReason::InterfaceDown),
             },
+            Punt::Fragment { port, origin, purpose, packet } => {
+                self.fragments.handle_fragment(now, (purpose, origin), port, packet);
+                self.after_fragments(now, io);
+            }
             Punt::Ike { local, remote, offset, packet } => {
                 if let Err(reason) = self.ike_message(local, remote, offset, &packet) {
                     self.own.counters.drop(reason);
@@ -67,11 +71,23 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
     }
 
     /// ICMP echo is answered; for the rest there is no host interface yet.
-    fn host_packet(&mut self, now: Tick, interface: &Interface, origin: Origin, packet: &B, io: &mut impl Io<B>) {
+    pub(crate) fn host_packet(
+        &mut self,
+        now: Tick,
+        interface: &Interface,
+        origin: Origin,
+        packet: B,
+        io: &mut impl Io<B>,
+    ) {
         let head = match Head::parse(packet.data(), ChecksumMode::Trusted) {
             Ok(head) => head,
             Err(reason) => return self.own.counters.drop(reason),
         };
+        // Out of a tunnel; those in clear were left as what they are.
+        if head.fragmentation != Fragmentation::Whole {
+            self.fragments.handle_fragment(now, (Purpose::Box, origin), interface.port, packet);
+            return self.after_fragments(now, io);
+        }
         if !matches!(head.flow.protocol, protocol::ICMP | protocol::ICMPV6) {
             return self.own.counters.drop(DropReason::HostUnsupported);
         }
@@ -86,7 +102,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
 
     /// An ICMP error to the packet's sender. About a packet out of a tunnel it speaks with the address of the side the
     /// packet went to, which the tunnel's selectors hold.
-    fn tell(
+    pub(crate) fn tell(
         &mut self,
         now: Tick,
         topology: &Topology,

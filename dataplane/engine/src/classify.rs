@@ -2,7 +2,7 @@
 
 use crate::buffer::Buffer;
 use crate::crypto::Crypto;
-use crate::io::{Io, Origin, PortId, Punt};
+use crate::io::{Io, Origin, PortId, Punt, Purpose};
 use crate::packet::{Arrived, Destination, Head, Transit};
 use crate::reason;
 use crate::shared::View;
@@ -29,6 +29,8 @@ enum Class {
     Neighbour,
     Transit(Head),
     Host(Head),
+    /// Of a datagram to the box.
+    Fragment(Head),
     Ike {
         head: Head,
         local: u16,
@@ -77,24 +79,53 @@ impl<A: Crypto> Worker<A> {
                 self.counters.drop(DropReason::Truncated);
                 continue;
             }
-            let packet = frame;
-            match class {
-                Class::Neighbour => {}
-                Class::Transit(head) => transit.push(Transit { packet, origin: Origin::Clear, port, head }),
-                Class::Host(_) => self.punt(io, Punt::Host { port, origin: Origin::Clear, packet }),
-                Class::Ike { head, local, remote, offset } => {
-                    let local = SocketAddr::new(head.flow.destination, local);
-                    let remote = SocketAddr::new(head.flow.source, remote);
-                    self.punt(io, Punt::Ike { local, remote, offset, packet });
-                }
-                Class::Esp { head, header, spi, offset, ports } => {
-                    let (local, remote) = (head.flow.destination, head.flow.source);
-                    let low = header.sequence;
-                    arrived.push(Arrived { packet, port, offset, spi, low, tos: head.tos, local, remote, ports });
-                }
-            }
+            self.sort(port, class, frame, (&mut arrived, &mut transit), io);
         }
         (arrived, transit)
+    }
+
+    /// A packet to the box that was put together from its fragments, as if it had come in on `port` whole.
+    pub(crate) fn classify_whole<B: Buffer>(
+        &mut self,
+        view: &View,
+        port: PortId,
+        packet: B,
+        io: &mut impl Io<B>,
+    ) -> (Batch<Arrived<B>>, Batch<Transit<B>>) {
+        let (mut arrived, mut transit) = (Batch::new(), Batch::new());
+        match whole(view, packet.data()) {
+            Ok(class) => self.sort(port, class, packet, (&mut arrived, &mut transit), io),
+            Err(reason) => self.counters.drop(reason),
+        }
+        (arrived, transit)
+    }
+
+    fn sort<B: Buffer>(
+        &mut self,
+        port: PortId,
+        class: Class,
+        packet: B,
+        (arrived, transit): (&mut Batch<Arrived<B>>, &mut Batch<Transit<B>>),
+        io: &mut impl Io<B>,
+    ) {
+        match class {
+            Class::Neighbour => {}
+            Class::Transit(head) => transit.push(Transit { packet, origin: Origin::Clear, port, head }),
+            Class::Host(_) => self.punt(io, Punt::Host { port, origin: Origin::Clear, packet }),
+            Class::Fragment(_) => {
+                self.punt(io, Punt::Fragment { port, origin: Origin::Clear, purpose: Purpose::Box, packet });
+            }
+            Class::Ike { head, local, remote, offset } => {
+                let local = SocketAddr::new(head.flow.destination, local);
+                let remote = SocketAddr::new(head.flow.source, remote);
+                self.punt(io, Punt::Ike { local, remote, offset, packet });
+            }
+            Class::Esp { head, header, spi, offset, ports } => {
+                let (local, remote) = (head.flow.destination, head.flow.source);
+                let low = header.sequence;
+                arrived.push(Arrived { packet, port, offset, spi, low, tos: head.tos, local, remote, ports });
+            }
+        }
     }
 }
 
@@ -102,7 +133,8 @@ impl Class {
     fn head(&self) -> Option<&Head> {
         match self {
             Self::Neighbour => None,
-            Self::Transit(head) | Self::Host(head) | Self::Ike { head, .. } | Self::Esp { head, .. } => Some(head),
+            Self::Transit(head) | Self::Host(head) | Self::Fragment(head) => Some(head),
+            Self::Ike { head, .. } | Self::Esp { head, .. } => Some(head),
         }
     }
 }
@@ -134,6 +166,15 @@ fn classify_one<B: Buffer>(view: &View, interface: &Interface, frame: &B) -> Res
     Ok((link, class))
 }
 
+fn whole(view: &View, packet: &[u8]) -> Result<Class, DropReason> {
+    let head = Head::parse(packet, ChecksumMode::Trusted)?;
+    match own(view, packet, head)? {
+        // RFC 6980 §5: neighbour discovery in fragments is ignored.
+        Class::Neighbour => Err(DropReason::BadNeighbourDiscovery),
+        class => Ok(class),
+    }
+}
+
 fn link_layer<'a>(topology: &Topology, interface: &Interface, frame: &'a [u8]) -> Result<(Link, &'a [u8]), DropReason> {
     let (header, payload) = ethernet::Repr::parse(frame).map_err(reason::of_ethernet)?;
     let to_group = header.destination.is_multicast();
@@ -157,7 +198,7 @@ fn link_layer<'a>(topology: &Topology, interface: &Interface, frame: &'a [u8]) -
 fn own(view: &View, packet: &[u8], head: Head) -> Result<Class, DropReason> {
     let upper = packet.get(usize::from(head.upper)..head.len).ok_or(DropReason::Truncated)?;
     if head.fragmentation != Fragmentation::Whole {
-        return Err(DropReason::FragmentOuter);
+        return Ok(Class::Fragment(head));
     }
     match (head.flow.protocol, head.flow.destination_port) {
         (protocol::ESP, _) => esp_class(head, upper, head.upper, None),

@@ -6,9 +6,11 @@
 use crate::buffer::Buffer;
 use crate::counters::Counters;
 use crate::crypto::Crypto;
+use crate::fragment::reassembly::{self, Reassembler};
 use crate::host::{Limits, Neighbours, TokenBucket};
 use crate::io::{Punt, Tick};
 use crate::policies::Policies;
+use crate::reassemble::Context;
 use crate::retire::{Graveyard, Retired, Retiring};
 use crate::sad::Sad;
 use crate::shared::Shared;
@@ -37,6 +39,7 @@ pub struct Housekeeping<A: Crypto, B> {
     /// Where the watch over ages goes on.
     pub(crate) cursor: SlotIndex,
     pub(crate) neighbours: Neighbours<B>,
+    pub(crate) fragments: Reassembler<B, Context>,
     pub(crate) errors: TokenBucket,
     pub(crate) echoes: TokenBucket,
     /// What the box's own packets came back with.
@@ -64,6 +67,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
             datagrams: VecDeque::new(),
             cursor: SlotIndex(0),
             neighbours: Neighbours::new(Limits::default()),
+            fragments: Reassembler::new(reassembly::Limits::default()),
             errors: TokenBucket::new(ERRORS.0, ERRORS.1, now),
             echoes: TokenBucket::new(ECHOES.0, ECHOES.1, now),
             returned: VecDeque::new(),

@@ -39,6 +39,15 @@ pub enum Origin {
     OwnAnswer,
 }
 
+/// Why a fragment waits for the others of its datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// The box itself takes the whole.
+    Box,
+    /// A policy asks for ports, which only the first fragment shows (RFC 4301 §7).
+    Policy,
+}
+
 /// What a worker leaves to housekeeping. `packet` starts at the IP header, `frame` at the Ethernet header.
 #[derive(Debug)]
 pub enum Punt<B> {
@@ -46,6 +55,8 @@ pub enum Punt<B> {
     Neighbour { port: PortId, frame: B },
     /// To one of the box's own addresses; neither ESP nor IKE.
     Host { port: PortId, origin: Origin, packet: B },
+    /// To be judged, or taken, with the others of its datagram.
+    Fragment { port: PortId, origin: Origin, purpose: Purpose, packet: B },
     /// UDP 500, or 4500 with the non-ESP marker. `offset`: where in the packet the IKE message starts.
     Ike { local: SocketAddr, remote: SocketAddr, offset: u16, packet: B },
     /// TTL or hop limit used up in transit.
@@ -66,6 +77,7 @@ impl<B> Punt<B> {
         match self {
             Self::Neighbour { frame, .. } => Some(frame),
             Self::Host { packet, .. }
+            | Self::Fragment { packet, .. }
             | Self::Ike { packet, .. }
             | Self::TtlExceeded { packet, .. }
             | Self::TooBig { packet, .. }

@@ -10,14 +10,16 @@
 //!   policy.rs     SPD verdict, TTL           ageing.rs        lifetimes, sequence numbers
 //!   outbound.rs   clear → ESP                answers.rs       ARP, ND, ICMP, IKE in
 //!   forward.rs    route, neighbour, send     own.rs           IKE out, keepalives, announcements
+//! fragment/     taking apart, waiting        reassemble.rs    what becomes of fragments
 //! shared.rs     the tables workers read     retire.rs        what they may still be reading
 //! ```
 //!
 //! # Where it departs from the RFCs, and why
 //!
-//! * Nothing is fragmented and nothing is put together (RFC 1812 §5.2.6, RFC 4301 §7, §8.2): an inner packet that does
-//!   not fit is dropped, and its sender told if it said DF or is IPv6; ESP and IKE in fragments are dropped. Later
-//!   fragments of the inside match selectors without ports only.
+//! * An inner packet that does not fit is dropped, and its sender told if it said DF or is IPv6 (RFC 4301 §8.2).
+//! * Overlapping fragments refuse their datagram over IPv4 too (RFC 5722 is for IPv6; RFC 791 lets the later one win).
+//!   Malformed IPv6 fragments are dropped in silence (RFC 8200 §4.5 wants a parameter problem). The identification of
+//!   IPv6 packets the box takes apart counts up and can be guessed (RFC 7739 §3 advises against it).
 //! * ICMP errors that come back for ESP packets are not taken as news of the path MTU (RFC 4301 §8.2.1).
 //! * Of ICMP errors only time exceeded and too big are sent; no route, no neighbour and policy drops are counted and
 //!   not told (RFC 1812 §4.3.3.1, RFC 4301 §6).
@@ -27,7 +29,7 @@
 //!   about a packet out of a tunnel, which may quote it.
 //! * An ESP packet must come from its SA's peer address, unless the SA is UDP-encapsulated (RFC 4301 §4.1 looks at the
 //!   SPI alone).
-//! * IKE messages larger than the MTU are not sent.
+//! * Datagrams larger than a packet buffer are neither put together nor sent: IKE messages above some 2,000 octets.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
@@ -44,7 +46,6 @@ mod esn;
 mod fib;
 mod flow_cache;
 mod forward;
-#[expect(dead_code, reason = "housekeeping calls it")]
 mod fragment;
 pub mod host;
 mod housekeeping;
@@ -60,6 +61,7 @@ mod pmtu;
 mod policies;
 mod policy;
 mod reason;
+mod reassemble;
 mod replay;
 mod retire;
 mod rustcrypto;
@@ -78,7 +80,7 @@ pub use counters::Counters;
 pub use crypto::{Crypto, EspParts, Job, KeyError, MAX_ICV, additional_data, iv};
 pub use fib::{Fib, NextHop, SortedFib};
 pub use housekeeping::Housekeeping;
-pub use io::{BURST, Io, Origin, PortId, Punt, Tick};
+pub use io::{BURST, Io, Origin, PortId, Punt, Purpose, Tick};
 pub use rustcrypto::RustCrypto;
 pub use shared::Shared;
 pub use topology::{Attachment, Interface, Neighbour, Route, TopologyError};

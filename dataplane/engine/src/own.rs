@@ -69,6 +69,8 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
         self.keep_alive(now, io);
         self.watch_ages();
         self.neighbours.handle_timeout(now);
+        self.fragments.handle_timeout(now);
+        self.after_fragments(now, io);
         self.after(now, io);
     }
 

@@ -122,11 +122,6 @@ impl Head {
         self.flow.source.is_ipv6()
     }
 
-    /// Shows no ports because it is not the first fragment.
-    pub fn is_later_fragment(&self) -> bool {
-        self.fragmentation == Fragmentation::Later
-    }
-
     /// Who the packet is for, once its addresses are known to be possible.
     pub fn destination(&self, topology: &Topology) -> Result<Destination, DropReason> {
         let (source, destination) = (self.flow.source, self.flow.destination);

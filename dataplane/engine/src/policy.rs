@@ -3,7 +3,7 @@
 use crate::buffer::Buffer;
 use crate::crypto::Crypto;
 use crate::flow_cache::Key;
-use crate::io::{Io, Origin, Punt};
+use crate::io::{Io, Origin, Punt, Purpose};
 use crate::packet::Transit;
 use crate::shared::{View, is_forwarded};
 use crate::spd::Verdict;
@@ -11,7 +11,7 @@ use crate::worker::{Batch, Worker};
 use culvert_model::{ChildId, Flow};
 use culvert_telemetry::{DropReason, WorkerCounter};
 use culvert_wire::ipv4::{self, Hop};
-use culvert_wire::ipv6;
+use culvert_wire::{Fragmentation, ipv6};
 
 /// Routes decide which policies speak of a packet: those of the tunnel interface it is routed into, or those of none.
 fn search(view: &View, flow: &Flow, later_fragment: bool, origin: Origin) -> Verdict {
@@ -39,6 +39,7 @@ impl<A: Crypto> Worker<A> {
         &mut self,
         view: &View,
         packets: Batch<Transit<B>>,
+        io: &mut impl Io<B>,
     ) -> (Batch<Protect<B>>, Batch<Transit<B>>) {
         let (mut protect, mut clear) = (Batch::new(), Batch::new());
         for transit in packets {
@@ -50,6 +51,10 @@ impl<A: Crypto> Worker<A> {
                     }
                     clear.push(transit);
                 }
+                Verdict::Drop(DropReason::FragmentInner) => {
+                    let Transit { packet, origin, port, .. } = transit;
+                    self.punt(io, Punt::Fragment { port, origin, purpose: Purpose::Policy, packet });
+                }
                 Verdict::Drop(reason) => self.counters.drop(reason),
             }
         }
@@ -57,15 +62,19 @@ impl<A: Crypto> Worker<A> {
     }
 
     fn verdict<B>(&mut self, view: &View, transit: &Transit<B>) -> Verdict {
-        let head = &transit.head;
-        let (flow, later_fragment, origin) = (head.flow, head.is_later_fragment(), transit.origin);
-        let key = Key { spd: view.spd.number, flow, later_fragment, origin };
+        let (mut flow, origin) = (transit.head.flow, transit.origin);
+        // All fragments of a datagram are judged by what all of them show, so that none goes another way.
+        let fragment = transit.head.fragmentation != Fragmentation::Whole;
+        if fragment {
+            (flow.source_port, flow.destination_port) = (None, None);
+        }
+        let key = Key { spd: view.spd.number, flow, later_fragment: fragment, origin };
         if let Some(verdict) = self.flows.get(&key) {
             self.counters.add(WorkerCounter::FlowCacheHits, 1);
             return verdict;
         }
         self.counters.add(WorkerCounter::FlowCacheMisses, 1);
-        let verdict = search(view, &flow, later_fragment, origin);
+        let verdict = search(view, &flow, fragment, origin);
         self.flows.put(key, verdict);
         verdict
     }

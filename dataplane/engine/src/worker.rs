@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::crypto::Crypto;
 use crate::flow_cache::FlowCache;
 use crate::io::{BURST, Io, PortId, Punt, Tick};
-use crate::packet::{Leaving, Transit};
+use crate::packet::{Arrived, Leaving, Transit};
 use crate::shared::{Shared, View};
 use arrayvec::ArrayVec;
 use culvert_telemetry::{DropReason, WorkerCounter};
@@ -49,21 +49,38 @@ impl<A: Crypto> Worker<A> {
             return;
         }
         let view = self.shared.view(now);
-        let (esp, mut transit) = self.classify(&view, port, burst, io);
+        let (esp, transit) = self.classify(&view, port, burst, io);
+        self.open_and_send(&view, esp, transit, io);
+    }
+
+    /// A packet to the box that was put together from its fragments.
+    pub(crate) fn run_whole<B: Buffer>(&mut self, now: Tick, port: PortId, packet: B, io: &mut impl Io<B>) {
+        let view = self.shared.view(now);
+        let (esp, transit) = self.classify_whole(&view, port, packet, io);
+        self.open_and_send(&view, esp, transit, io);
+    }
+
+    fn open_and_send<B: Buffer>(
+        &mut self,
+        view: &View,
+        esp: Batch<Arrived<B>>,
+        mut transit: Batch<Transit<B>>,
+        io: &mut impl Io<B>,
+    ) {
         if !esp.is_empty() {
             let (mut esp, mut groups) = self.find_inbound(esp);
             self.check_replay(&mut esp, &groups);
             self.open(&mut esp, &groups);
             self.commit_replay(&mut esp, &groups);
-            self.accept(&view, esp, &mut groups, &mut transit, io);
+            self.accept(view, esp, &mut groups, &mut transit, io);
         }
-        self.send(&view, transit, io);
+        self.send(view, transit, io);
     }
 
     /// The second half: from a packet in clear to the wire. Housekeeping enters here with packets of the box's own.
     pub(crate) fn send<B: Buffer>(&mut self, view: &View, transit: Batch<Transit<B>>, io: &mut impl Io<B>) {
         let mut leaving: Batch<Leaving<B>> = Batch::new();
-        let (protect, clear) = self.judge(view, transit);
+        let (protect, clear) = self.judge(view, transit, io);
         if !protect.is_empty() {
             let (mut esp, mut groups) = self.find_outbound(view, protect, io);
             self.reserve(&mut esp, &mut groups);

@@ -53,7 +53,7 @@ declare! {
 
         UnknownSpi = "unknown_spi", "ESP with an SPI of no SA here.";
         WrongSpiMode = "wrong_spi_mode", "ESP whose SA is outbound, or whose address or encapsulation is not the SA's.";
-        FragmentOuter = "fragment_outer", "Fragmented ESP or IKE, which is not put together here.";
+        FragmentOuter = "fragment_outer", "Fragment where AH or transport mode wants a whole packet (RFC 4302 §3.3.4, RFC 4303 §3.3.4).";
         EspTruncated = "esp_truncated", "ESP too short for header, IV, trailer and ICV.";
         ReplayDuplicate = "replay_duplicate", "Sequence number was already received (RFC 4303 §3.4.3).";
         ReplayTooOld = "replay_too_old", "Sequence number left of the replay window (RFC 4303 §3.4.3).";

@@ -18,6 +18,8 @@ pub enum Problem {
     /// Addressed to us, and nobody listens.
     PortUnreachable,
     TtlExceeded,
+    /// Its first fragment came, and others did not in time.
+    ReassemblyTime,
     /// The largest IP packet that would have fitted.
     TooBig {
         mtu: u16,
@@ -111,6 +113,8 @@ fn error_v4(
         Problem::Prohibited => unreachable(icmpv4::UnreachableCode::ADMINISTRATIVELY_PROHIBITED),
         Problem::PortUnreachable => unreachable(icmpv4::UnreachableCode::PORT),
         Problem::TtlExceeded => icmpv4::Message::TimeExceeded { code: 0, quote },
+        // RFC 792, RFC 1122 §3.3.2.
+        Problem::ReassemblyTime => icmpv4::Message::TimeExceeded { code: 1, quote },
         Problem::TooBig { mtu } => {
             icmpv4::Message::Unreachable { code: icmpv4::UnreachableCode::FRAGMENTATION_NEEDED, mtu, quote }
         }
@@ -150,6 +154,8 @@ fn error_v6(
         Problem::Prohibited => unreachable(icmpv6::UnreachableCode::PROHIBITED),
         Problem::PortUnreachable => unreachable(icmpv6::UnreachableCode::PORT),
         Problem::TtlExceeded => icmpv6::Message::TimeExceeded { code: 0, quote },
+        // RFC 8200 §4.5.
+        Problem::ReassemblyTime => icmpv6::Message::TimeExceeded { code: 1, quote },
         Problem::TooBig { mtu } => icmpv6::Message::PacketTooBig { mtu: u32::from(mtu), quote },
     };
     packet_v6(ipv6::Repr::new(source, destination, protocol::ICMPV6, 0), &message, out)

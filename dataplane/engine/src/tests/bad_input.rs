@@ -279,11 +279,6 @@ fn what_comes_to_the_ike_ports() {
         b.house.handle_punt(1, punt, &mut b.io);
     }
     assert_eq!(b.house.poll_datagram(), None, "three octets are no IKE message");
-    let mut fragment = inner(&datagram(4500, &[1; 64])).to_vec();
-    fragment[6] = 0x20;
-    reseal_header(&mut fragment);
-    let reason = b.receive_one(WAN, frame(mac(1, WAN), mac(7, WAN), &fragment));
-    assert_eq!(reason, Some(DropReason::FragmentOuter));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod answers;
 mod bad_input;
 mod commands;
+mod fragments;
 mod rig;
 mod route_based;
 mod threads;

@@ -1,0 +1,90 @@
+//! Fragments that workers left: waiting for the others, and what becomes of the whole.
+
+use crate::buffer::Buffer;
+use crate::crypto::Crypto;
+use crate::fragment::join::join;
+use crate::fragment::reassembly::{Expired, Whole};
+use crate::host::Problem;
+use crate::housekeeping::Housekeeping;
+use crate::io::{BURST, Io, Origin, PortId, Purpose, Tick};
+use crate::own::OwnIo;
+use crate::packet::{Head, Transit};
+use crate::worker::Batch;
+use culvert_telemetry::{DropReason, WorkerCounter};
+use culvert_wire::Fragmentation;
+use culvert_wire::ipv4::ChecksumMode;
+
+/// What keeps fragments apart that must not be mixed.
+pub(crate) type Context = (Purpose, Origin);
+
+impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
+    /// After every call of the reassembler.
+    pub(crate) fn after_fragments(&mut self, now: Tick, io: &mut impl Io<B>) {
+        while let Some((reason, count)) = self.fragments.poll_lost() {
+            self.own.counters.drops(reason, count);
+        }
+        while let Some(Whole { context: (purpose, origin), pieces }) = self.fragments.poll_whole() {
+            match purpose {
+                Purpose::Box => self.take_whole(now, origin, pieces, io),
+                Purpose::Policy => self.judge_whole(now, origin, pieces, io),
+            }
+        }
+        while let Some(expired) = self.fragments.poll_expired() {
+            self.forgotten(now, expired, io);
+        }
+    }
+
+    /// To the box: goes the way of a packet that came whole.
+    fn take_whole(&mut self, now: Tick, origin: Origin, pieces: Vec<(PortId, B)>, io: &mut impl Io<B>) {
+        let Some((port, _)) = pieces.first() else { return };
+        let port = *port;
+        let packet = match join(pieces.into_iter().map(|(_, packet)| packet)) {
+            Ok(packet) => packet,
+            Err(reason) => return self.own.counters.drop(reason),
+        };
+        self.own.counters.add(WorkerCounter::Reassembled, 1);
+        if origin == Origin::Clear {
+            return self.own.run_whole(now, port, packet, &mut OwnIo { io, returned: &mut self.returned });
+        }
+        // Out of a tunnel, whose selectors were held against every piece.
+        let topology = self.shared.topology.load_full();
+        match topology.interface(port) {
+            Some(interface) => self.host_packet(now, interface, origin, packet, io),
+            None => self.own.counters.drop(DropReason::InterfaceDown),
+        }
+    }
+
+    /// In transit: the pieces go on as they came, each judged by the ports of the first. That none is missing and none
+    /// overlaps is known by now, so what its destination will put together is what was judged.
+    fn judge_whole(&mut self, now: Tick, origin: Origin, pieces: Vec<(PortId, B)>, io: &mut impl Io<B>) {
+        let first = pieces.first().map(|(_, packet)| Head::parse(packet.data(), ChecksumMode::Trusted));
+        let flow = match first {
+            Some(Ok(head)) => head.flow,
+            Some(Err(reason)) => return self.own.counters.drops(reason, pieces.len() as u64),
+            None => return,
+        };
+        let view = self.shared.view(now);
+        let mut pieces = pieces.into_iter().peekable();
+        while pieces.peek().is_some() {
+            let mut batch = Batch::new();
+            for (port, packet) in pieces.by_ref().take(BURST) {
+                match Head::parse(packet.data(), ChecksumMode::Trusted) {
+                    Ok(head) => {
+                        let head = Head { flow, fragmentation: Fragmentation::Whole, ..head };
+                        batch.push(Transit { packet, origin, port, head });
+                    }
+                    Err(reason) => self.own.counters.drop(reason),
+                }
+            }
+            self.own.send(&view, batch, &mut OwnIo { io, returned: &mut self.returned });
+        }
+    }
+
+    /// RFC 1122 §3.3.2, RFC 8200 §4.5: who sends to the box is told if the first fragment came.
+    fn forgotten(&mut self, now: Tick, expired: Expired<B, Context>, io: &mut impl Io<B>) {
+        let (purpose, origin) = expired.context;
+        let Some((port, packet)) = expired.first.filter(|_| purpose == Purpose::Box) else { return };
+        let topology = self.shared.topology.load_full();
+        self.tell(now, &topology, (port, origin), Problem::ReassemblyTime, &packet, io);
+    }
+}
