@@ -82,22 +82,29 @@ impl Audit {
     /// Both ends counted the same packets, all of which passed as `kind`, and neither dropped any.
     pub fn expect_clean(&self, kind: &str) -> Result<(), LabError> {
         let all = self.culvert_in + self.culvert_out;
-        let only = BTreeMap::from([(kind.to_owned(), all)]);
-        let mut passed = self.passed.clone();
-        // Of the daemons, which may speak at any time.
-        passed.remove("ike");
         let clean = self.culvert_out == self.linux_in
             && self.culvert_in == self.linux_out
             && self.culvert_in > 0
             && self.culvert_out > 0
-            && passed == only
+            && self.passed.get(kind) == Some(&all)
+            && self.passed_only(&[kind])
             && self.culvert_drops.is_empty()
             && self.linux_errors.is_empty();
-        if clean {
-            Ok(())
-        } else {
-            Err(LabError::Status(format!("not only {kind}, or not as many everywhere: {self:?}")))
-        }
+        self.judged(clean, &format!("not only {kind}, or not as many everywhere"))
+    }
+
+    /// Nothing passed but what is in `kinds`, and the daemons' own messages, which may come at any time.
+    pub fn passed_only(&self, kinds: &[&str]) -> bool {
+        self.passed.keys().all(|kind| kind == "ike" || kinds.contains(&kind.as_str()))
+    }
+
+    /// Drops and errors have no names but those in `names`.
+    pub fn failed_only_by(&self, names: &[&str]) -> bool {
+        self.culvert_drops.keys().chain(self.linux_errors.keys()).all(|name| names.contains(&name.as_str()))
+    }
+
+    pub fn judged(&self, good: bool, what: &str) -> Result<(), LabError> {
+        if good { Ok(()) } else { Err(LabError::Status(format!("{what}: {self:?}"))) }
     }
 }
 

@@ -66,6 +66,23 @@ ipsec whack --listen",
     rekey_ike: "ipsec whack --rekey-ike --name site",
 };
 
+pub const OPENIKED: Daemon = Daemon {
+    name: "openiked",
+    families: &[Family::V4],
+    ike: "aes256-sha256-prfsha256-x25519",
+    files: |plan, begins| vec![("iked.conf", iked_conf(plan, begins))],
+    start: "chmod 600 /run/peer/iked.conf
+iked -d -v -f /run/peer/iked.conf >/run/peer/log 2>&1 &
+echo $! >/run/peer/pid
+for i in $(seq 60); do ikectl show sa >/dev/null 2>&1 && break; sleep 0.2; done
+# It takes connections away again while it reads its own configuration.
+sleep 1",
+    // The word `active` in its configuration does it.
+    initiate: "true",
+    rekey_child: "",
+    rekey_ike: "",
+};
+
 /// The first IPv4 networks of both sides.
 fn nets(connection: &Connection) -> [&str; 2] {
     let child = &connection.children[0];
@@ -111,4 +128,27 @@ conn site
 fn secrets(plan: &GatewayPlan) -> String {
     let connection = &plan.connections[0];
     format!("@{} @{} : PSK \"{}\"\n", connection.local_id, connection.remote_id, plan.secrets[0].psk)
+}
+
+fn iked_conf(plan: &GatewayPlan, begins: bool) -> String {
+    let connection = &plan.connections[0];
+    let [local, remote] = nets(connection);
+    let esp = match connection.children[0].esp_proposals.as_str() {
+        "aes256-sha1" => "enc aes-256 auth hmac-sha1",
+        other => other,
+    };
+    format!(
+        "ikev2 site {} esp from {local} to {remote} local {} peer {} \\
+  ikesa enc aes-256 prf hmac-sha2-256 auth hmac-sha2-256 group curve25519 \\
+  childsa {esp} \\
+  srcid {} dstid {} \\
+  psk \"{}\"
+",
+        if begins { "active" } else { "passive" },
+        connection.local_addrs[0],
+        connection.remote_addrs[0],
+        connection.local_id,
+        connection.remote_id,
+        plan.secrets[0].psk
+    )
 }

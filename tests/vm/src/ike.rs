@@ -1,10 +1,11 @@
 //! Tunnels by IKEv2 with a daemon in the guest.
 
-use crate::daemon::{Daemon, LIBRESWAN, STRONGSWAN};
+use crate::daemon::{Daemon, LIBRESWAN, OPENIKED, STRONGSWAN};
 use crate::manual::gateway;
 use crate::network::{FAR, GUEST, GUEST_NET, NEAR, NET, WAN};
 use crate::stage::Stage;
 use culvert_lab::{Child, Connection, Family, GatewayPlan, LabError, Namespace, Secret, Start, wait_for};
+use culvert_status::Tunnel;
 use std::time::Duration;
 
 /// Who does something.
@@ -19,8 +20,8 @@ pub enum Side {
 pub struct Ike {
     pub daemon: Daemon,
     pub begins: Side,
-    /// Makes new keys for the child and then for the IKE SA.
-    pub rekeys: Side,
+    /// Makes new keys for the child and, where it is the peer, for the IKE SA.
+    pub rekeys: Option<Side>,
     pub outer: Family,
     /// Whose address the router translates.
     pub nat: Option<Side>,
@@ -36,35 +37,49 @@ pub fn rows() -> Vec<Ike> {
     let plain = Ike {
         daemon: STRONGSWAN,
         begins: Side::Peer,
-        rekeys: Side::Peer,
+        rekeys: Some(Side::Peer),
         outer: Family::V4,
         nat: None,
         esp: "aes256gcm16",
     };
-    vec![
+    let openiked = Ike { daemon: OPENIKED, rekeys: Some(Side::Culvert), esp: "aes256-sha1", ..plain };
+    let mut rows = vec![
         plain,
-        Ike { begins: Side::Culvert, rekeys: Side::Culvert, ..plain },
+        Ike { begins: Side::Culvert, rekeys: Some(Side::Culvert), ..plain },
         Ike { begins: Side::Culvert, esp: "aes128gcm16-x25519-esn", ..plain },
         Ike { outer: Family::V6, ..plain },
         Ike { nat: Some(Side::Peer), ..plain },
         Ike { begins: Side::Culvert, nat: Some(Side::Culvert), ..plain },
         Ike { daemon: LIBRESWAN, ..plain },
-        Ike { daemon: LIBRESWAN, begins: Side::Culvert, rekeys: Side::Culvert, ..plain },
-    ]
+        Ike { daemon: LIBRESWAN, begins: Side::Culvert, rekeys: Some(Side::Culvert), ..plain },
+        openiked,
+        Ike { begins: Side::Culvert, ..openiked },
+    ];
+    rows.extend(OTHER_ESP.map(|esp| Ike { rekeys: None, esp, ..plain }));
+    rows
 }
+
+/// One proposal for each kind of transform, in words that strongSwan has too.
+const OTHER_ESP: [&str; 9] = [
+    "aes192gcm12",
+    "aes256ccm16",
+    "chacha20poly1305",
+    "aes128gmac",
+    "aes256-sha512-esn",
+    "aes128-sha1",
+    "aes192ctr-sha384",
+    "aes128-aesxcbc",
+    "null-sha256",
+];
 
 impl Ike {
     pub fn name(&self) -> String {
         let side = |side| if side == Side::Culvert { "culvert" } else { self.daemon.name };
         let outer = if self.outer == Family::V4 { "v4" } else { "v6" };
+        let rekeys = self.rekeys.map(|who| format!(", {} rekeys", side(who))).unwrap_or_default();
         let nat = self.nat.map(|nat| format!(", {} behind nat", side(nat))).unwrap_or_default();
-        format!(
-            "ike with {}, {} begins, {} rekeys, esp {} {outer}{nat}",
-            self.daemon.name,
-            side(self.begins),
-            side(self.rekeys),
-            self.esp
-        )
+        let (daemon, begins) = (self.daemon.name, side(self.begins));
+        format!("ike with {daemon}, {begins} begins{rekeys}, esp {} {outer}{nat}", self.esp)
     }
 
     fn kind(&self) -> &'static str {
@@ -74,7 +89,7 @@ impl Ike {
     pub fn culvert(&self) -> GatewayPlan {
         let peer = if self.nat == Some(Side::Peer) { NEAR } else { GUEST };
         let mut connection = self.connection(Side::Culvert, peer.of(self.outer));
-        if self.rekeys == Side::Culvert {
+        if self.rekeys == Some(Side::Culvert) {
             connection.children[0].rekey_time = Some(CHILD_TIME.to_owned());
         }
         if self.begins == Side::Culvert {
@@ -148,32 +163,40 @@ impl Ike {
     }
 
     fn with_peer(&self, stage: &mut Stage<'_>) -> Result<(), LabError> {
-        let Daemon { families, initiate, rekey_child, rekey_ike, .. } = self.daemon;
+        let Daemon { families, initiate, .. } = self.daemon;
         if self.begins == Side::Peer {
             stage.guest.run(initiate)?;
         }
         let first = stage.tunnel_after(None)?;
         stage.talk(self.kind(), families)?;
 
-        // New keys while packets go; none of them is lost.
-        let stream = stage.stream()?;
-        if self.rekeys == Side::Peer {
-            stage.guest.run(rekey_child)?;
+        if let Some(side) = self.rekeys {
+            self.rekey(side, &first, stage)?;
+            stage.talk(self.kind(), families)?;
         }
-        stage.tunnel_after(first.spi_in.as_deref())?;
-        if self.rekeys == Side::Peer {
-            let old = stage.ike_sa_after(None)?;
-            stage.guest.run(rekey_ike)?;
-            stage.ike_sa_after(Some(&old))?;
-        }
-        stream.finish()?;
-        stage.talk(self.kind(), families)?;
 
         // A clean end is told to the peer.
         stage.culvert.stop()?;
         wait_for("the end of the peer's SAs", Duration::from_secs(8), || {
             stage.guest.run("ip xfrm state").is_ok_and(|states| states.trim().is_empty()).then_some(())
         })
+    }
+}
+
+impl Ike {
+    /// New keys while packets go; none of them is lost.
+    fn rekey(&self, side: Side, first: &Tunnel, stage: &mut Stage<'_>) -> Result<(), LabError> {
+        let stream = stage.stream()?;
+        if side == Side::Peer {
+            stage.guest.run(self.daemon.rekey_child)?;
+        }
+        stage.tunnel_after(first.spi_in.as_deref())?;
+        if side == Side::Peer {
+            let old = stage.ike_sa_after(None)?;
+            stage.guest.run(self.daemon.rekey_ike)?;
+            stage.ike_sa_after(Some(&old))?;
+        }
+        stream.finish()
     }
 }
 

@@ -15,6 +15,7 @@ mod network;
 mod row;
 mod stage;
 mod suite;
+mod talk;
 mod traffic;
 mod trial;
 

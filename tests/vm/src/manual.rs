@@ -1,10 +1,12 @@
 //! A pair of SAs set by hand, as each side is told it.
 
 use crate::network::{GUEST, GUEST_NET, LAN, NEAR, NET, WAN};
-use crate::row::Row;
+use crate::row::{Row, Talk};
 use crate::stage::Stage;
-use crate::suite::hex;
-use culvert_lab::{Family, GatewayPlan, LabError, PortPlan, Route};
+use crate::suite::{hex, kernel_words};
+use crate::talk::talk;
+use culvert_lab::{GatewayPlan, LabError, PortPlan, Route};
+use culvert_model::{IpsecProtocol, SaMode};
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -48,21 +50,36 @@ impl<'a> Manual<'a> {
         self.write_keys(directory)?;
         let row = self.row;
         let mut more = format!(
-            "[[manual_sa]]\nname = \"row\"\nlocal = {:?}\nremote = {:?}\nspi_in = {:#x}\nspi_out = {:#x}\n",
+            "[[manual_sa]]\nname = \"row\"\nlocal = {:?}\nremote = {:?}\nspi_in = {:#x}\nspi_out = {:#x}\nesn = {}\n",
             WAN.of(row.outer),
             GUEST.of(row.outer),
             self.spi(Way::FromGuest),
-            self.spi(Way::ToGuest)
+            self.spi(Way::ToGuest),
+            row.esn
         );
-        let _ = writeln!(
-            more,
-            "local_ts = [{:?}, {:?}]\nremote_ts = [{:?}, {:?}]",
-            NET.v4, NET.v6, GUEST_NET.v4, GUEST_NET.v6
-        );
-        let _ = writeln!(more, "suite = {:?}\nesn = {}", row.suite.word, row.esn);
-        more.push_str("key_in_file = \"in.key\"\nkey_out_file = \"out.key\"\n");
+        more += &match row.mode {
+            SaMode::Tunnel if row.routed => "interface = \"ipsec0\"\n".to_owned(),
+            SaMode::Tunnel => {
+                let sides = [[NET.v4, NET.v6], [GUEST_NET.v4, GUEST_NET.v6]];
+                format!("local_ts = {:?}\nremote_ts = {:?}\n", sides[0], sides[1])
+            }
+            SaMode::Transport => "mode = \"transport\"\n".to_owned(),
+        };
+        more += &match row.suite.protocol() {
+            IpsecProtocol::Esp => format!("suite = \"{}\"\n", row.suite),
+            IpsecProtocol::Ah => format!("ah = \"{}\"\n", row.suite),
+        };
+        more += "key_in_file = \"in.key\"\nkey_out_file = \"out.key\"\n";
+        more += row.more;
+        more.push('\n');
         if row.encap {
             more.push_str("encap = { keepalive = \"0s\" }\n");
+        }
+        if row.routed {
+            more += "[[interface]]\nname = \"ipsec0\"\ndevice = \"tunnel\"\n";
+            for net in [GUEST_NET.v4, GUEST_NET.v6] {
+                let _ = writeln!(more, "[[route]]\ndestination = {net:?}\ninterface = \"ipsec0\"");
+            }
         }
         Ok(GatewayPlan { more, ..gateway() })
     }
@@ -79,7 +96,7 @@ impl<'a> Manual<'a> {
 
     pub fn run(&self, mut stage: Stage<'_>) -> Result<(), LabError> {
         stage.guest.run(&self.linux())?;
-        let done = stage.talk(self.row.kind(), &[Family::V4, Family::V6]);
+        let done = talk(self.row, &mut stage);
         if self.row.encap {
             stage.guest.run("kill $(cat /run/udp-encap.pid)")?;
         }
@@ -89,26 +106,45 @@ impl<'a> Manual<'a> {
     /// What the guest's shell runs: old states and policies go, this row's come.
     fn linux(&self) -> String {
         let (ours, theirs) = (WAN.of(self.row.outer), GUEST.of(self.row.outer));
-        let mut script = "set -e\nip xfrm state flush\nip xfrm policy flush\n".to_owned();
+        let mut script = CLEAN.to_owned();
+        // States and policies of a tunnel interface have its number.
+        let number = if self.row.routed { " if_id 1" } else { "" };
+        if self.row.routed {
+            script += "ip link add ipsec0 type xfrm dev eth0 if_id 1\nip link set ipsec0 up\n";
+            for net in [NET.v4, NET.v6] {
+                let _ = writeln!(script, "ip route add {net} dev ipsec0");
+            }
+        }
+        let proto = if self.row.suite.protocol() == IpsecProtocol::Esp { "esp" } else { "ah" };
+        let mode = if self.row.mode == SaMode::Tunnel { "tunnel" } else { "transport" };
         for (from, to, way) in [(ours, theirs, Way::ToGuest), (theirs, ours, Way::FromGuest)] {
+            let mut key = self.key(way);
+            if self.row.talk == Talk::WrongKey {
+                key[0] ^= 1;
+            }
             // `af-unspec`: packets of both families inside.
             let _ = writeln!(
                 script,
-                "ip xfrm state add src {from} dst {to} proto esp spi {:#x} reqid 1 mode tunnel replay-window 64 \
-                 flag af-unspec{} {}{}",
+                "ip xfrm state add src {from} dst {to} proto {proto} spi {:#x} reqid 1 mode {mode} replay-window 64 {}{} {}{}{number}",
                 self.spi(way),
+                if self.row.mode == SaMode::Tunnel { "flag af-unspec" } else { "" },
                 if self.row.esn { " flag esn" } else { "" },
-                self.row.suite.linux_words(&self.key(way)),
+                kernel_words(self.row.suite, &key).unwrap_or_default(),
                 if self.row.encap { " encap espinudp 4500 4500 0.0.0.0" } else { "" },
             );
         }
-        for (here, there) in [(GUEST_NET.v4, NET.v4), (GUEST_NET.v6, NET.v6)] {
-            let template = |from, to| format!("tmpl src {from} dst {to} proto esp reqid 1 mode tunnel");
-            let out = template(theirs, ours);
-            let inbound = template(ours, theirs);
-            let _ = writeln!(script, "ip xfrm policy add dir out src {here} dst {there} {out}");
-            let _ = writeln!(script, "ip xfrm policy add dir in src {there} dst {here} {inbound}");
-            let _ = writeln!(script, "ip xfrm policy add dir fwd src {there} dst {here} {inbound}");
+        let nets = match self.row.mode {
+            SaMode::Tunnel if self.row.routed => vec![("0.0.0.0/0", "0.0.0.0/0"), ("::/0", "::/0")],
+            SaMode::Tunnel => vec![(GUEST_NET.v4, NET.v4), (GUEST_NET.v6, NET.v6)],
+            SaMode::Transport => vec![(theirs, ours)],
+        };
+        for (here, there) in nets {
+            let template = |from, to| format!("tmpl src {from} dst {to} proto {proto} reqid 1 mode {mode}");
+            let (out, inbound) = (template(theirs, ours), template(ours, theirs));
+            let _ = writeln!(script, "ip xfrm policy add dir out src {here} dst {there}{number} {out}");
+            for direction in ["in", "fwd"] {
+                let _ = writeln!(script, "ip xfrm policy add dir {direction} src {there} dst {here}{number} {inbound}");
+            }
         }
         if self.row.encap {
             // What a key daemon would do.
@@ -117,6 +153,13 @@ impl<'a> Manual<'a> {
         script
     }
 }
+
+/// Of earlier rows.
+const CLEAN: &str = "set -e
+ip xfrm state flush
+ip xfrm policy flush
+if [ -e /sys/class/net/ipsec0 ]; then ip link delete ipsec0; fi
+";
 
 /// What all rows have in common.
 pub fn gateway() -> GatewayPlan {

@@ -1,55 +1,116 @@
 //! Which combinations are tried with keys set by hand.
 
-use crate::suite::{ESP, Suite};
+use crate::suite::kernel_words;
 use culvert_lab::Family;
+use culvert_model::{Integrity, IpsecProtocol, SaMode, Suite};
 
-/// One combination, with keys and SPIs set by hand on both sides.
+/// One combination.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     pub suite: Suite,
+    pub mode: SaMode,
     /// Of the outer header.
     pub outer: Family,
     /// 64-bit sequence numbers.
     pub esn: bool,
     /// ESP in UDP (RFC 3948).
     pub encap: bool,
+    /// By routes into a tunnel interface on both sides, the SAs being for everything; else by policies.
+    pub routed: bool,
+    pub talk: Talk,
+    /// More keys of Culvert's `[[manual_sa]]`, one to a line.
+    pub more: &'static str,
+}
+
+/// What goes through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Talk {
+    /// Ping and TCP. In transport mode between the gateways themselves.
+    Plain,
+    /// Pings in fragments, on a way that fragments what carries them.
+    Fragments,
+    /// TCP with full segments, on a way with a smaller MTU that only ICMP tells of.
+    PathMtu,
+    /// The keys of the ends differ: nothing gets through, and both say why.
+    WrongKey,
 }
 
 impl Row {
-    /// Words apart from the number; `--only` selects by a part of it.
+    /// `--only` selects by a part of it.
     pub fn name(&self) -> String {
-        let outer = match self.outer {
-            Family::V4 => "v4",
-            Family::V6 => "v6",
-        };
-        let mut name = format!("esp {} tunnel {outer}", self.suite.word);
-        if self.esn {
-            name.push_str(" esn");
+        let protocol = if self.suite.protocol() == IpsecProtocol::Esp { "esp" } else { "ah" };
+        let mode = if self.mode == SaMode::Tunnel { "tunnel" } else { "transport" };
+        let outer = if self.outer == Family::V4 { "v4" } else { "v6" };
+        let mut name = format!("{protocol} {} {mode} {outer}", self.suite);
+        for (there, word) in [
+            (self.esn, " esn"),
+            (self.encap, " udp"),
+            (self.routed, " routed"),
+            (self.talk == Talk::Fragments, " fragments"),
+            (self.talk == Talk::PathMtu, " path-mtu"),
+            (self.talk == Talk::WrongKey, " wrong-key"),
+        ] {
+            name += if there { word } else { "" };
         }
-        if self.encap {
-            name.push_str(" udp");
+        if !self.more.is_empty() {
+            name += " with ";
+            name += &self.more.replace('\n', ", ");
         }
         name
     }
 
     /// What the router sees of it.
     pub fn kind(&self) -> &'static str {
-        if self.encap { "udp" } else { "esp" }
+        match self.suite.protocol() {
+            _ if self.encap => "udp",
+            IpsecProtocol::Esp => "esp",
+            IpsecProtocol::Ah => "ah",
+        }
     }
 }
 
-/// All rows, each transform first in the plainest form.
+/// Every transform that both have in the plainest form, then the other ways to use some of them.
 pub fn rows() -> Vec<Row> {
-    let plain = |suite: Suite| Row { suite, outer: Family::V4, esn: false, encap: false };
-    let mut rows: Vec<Row> = ESP.iter().copied().map(plain).collect();
-    for outer in [Family::V4, Family::V6] {
-        for esn in [false, true] {
-            for encap in [false, true] {
-                if outer == Family::V6 || esn || encap {
-                    rows.push(Row { outer, esn, encap, ..plain(ESP[0]) });
-                }
+    let known = |suite: &Suite| kernel_words(*suite, &vec![0; suite.key_len()]).is_some();
+    let mut rows: Vec<Row> = Suite::all().filter(known).map(plain).collect();
+    let gcm = plain(Suite::AES128_GCM16);
+    let cbc = Suite::all().find(|suite| suite.to_string() == "aes256-sha256").map_or(gcm, plain);
+    let ah = plain(Suite::ah(Integrity::HmacSha256_128));
+    for base in [gcm, cbc, ah] {
+        for (outer, esn, encap) in [
+            (Family::V4, true, false),
+            (Family::V4, false, true),
+            (Family::V4, true, true),
+            (Family::V6, false, false),
+            (Family::V6, true, false),
+            (Family::V6, false, true),
+            (Family::V6, true, true),
+        ] {
+            // AH through a NAT cannot be (RFC 3948 §1).
+            if !encap || base.suite.protocol() == IpsecProtocol::Esp {
+                rows.push(Row { outer, esn, encap, ..base });
             }
+        }
+        for outer in [Family::V4, Family::V6] {
+            rows.push(Row { mode: SaMode::Transport, outer, ..base });
+            rows.push(Row { routed: true, outer, ..base });
+            rows.push(Row { talk: Talk::PathMtu, outer, ..base });
+            rows.push(Row { talk: Talk::WrongKey, outer, ..base });
+        }
+        for (outer, more) in [
+            (Family::V4, ""),
+            (Family::V4, "fragment = \"after\""),
+            (Family::V6, ""),
+            (Family::V6, "fragment = \"after\""),
+        ] {
+            rows.push(Row { talk: Talk::Fragments, outer, more, ..base });
         }
     }
     rows
+}
+
+fn plain(suite: Suite) -> Row {
+    let mode = SaMode::Tunnel;
+    let talk = Talk::Plain;
+    Row { suite, mode, outer: Family::V4, esn: false, encap: false, routed: false, talk, more: "" }
 }

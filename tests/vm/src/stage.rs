@@ -25,7 +25,7 @@ impl Stage<'_> {
         count_passing(self.network)?;
         warm_up(self.network, families)?;
         let before = self.audit()?;
-        ping_both_ways(self.network, self.guest, families, 56)?;
+        ping_both_ways(self.network, self.guest, families, "-s 56")?;
         tcp_both_ways(self.network, self.guest, families)?;
         self.audit()?.since(&before).expect_clean(kind)
     }

@@ -1,62 +1,52 @@
-//! Transforms by the names both kernels' operators use.
+//! Transforms by the kernel's names.
 
-/// A transform under Culvert's word and what `ip xfrm state add` calls it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Suite {
-    /// Culvert's word, which is swanctl's.
-    pub word: &'static str,
-    pub linux: Linux,
-}
+use culvert_model::{CipherMode, Encryption, Integrity, Suite};
 
-/// A keyed algorithm of the kernel's crypto interface; `key` in octets, with the salt where there is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keyed {
-    pub name: &'static str,
-    pub key: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Linux {
-    /// `icv` in bits.
-    Aead { cipher: Keyed, icv: u16 },
-    /// ESP's cipher and integrity apart; the latter cut to `icv` bits.
-    Pair { cipher: Keyed, integrity: Keyed, icv: u16 },
-}
-
-const fn aead(word: &'static str, name: &'static str, key: usize, icv: u16) -> Suite {
-    Suite { word, linux: Linux::Aead { cipher: Keyed { name, key }, icv } }
-}
-
-const GCM: &str = "rfc4106(gcm(aes))";
-
-/// Every ESP transform that both have.
-pub const ESP: &[Suite] = &[aead("aes128gcm16", GCM, 20, 128), aead("aes256gcm16", GCM, 36, 128)];
-
-impl Suite {
-    /// Octets of the whole keying material.
-    pub fn key_len(self) -> usize {
-        match self.linux {
-            Linux::Aead { cipher, .. } => cipher.key,
-            Linux::Pair { cipher, integrity, .. } => cipher.key + integrity.key,
+/// What `ip xfrm state add` calls `suite`, with `key` (KEYMAT) in its parts; `None` where Linux has no such transform.
+pub fn kernel_words(suite: Suite, key: &[u8]) -> Option<String> {
+    let parts = suite.split_key(key)?;
+    let salted = [parts.encryption, parts.salt].concat();
+    let encryption = suite.encryption().map(|encryption| Some((encryption, cipher_name(encryption)?)));
+    match (encryption, suite.integrity()) {
+        (Some(None), _) | (None, None) => None,
+        (Some(Some((encryption, name))), None) => {
+            Some(format!("aead '{name}' {} {}", hex(&salted), 8 * encryption.icv_len()))
         }
-    }
-
-    /// The words of `ip xfrm state add` for `key`, which holds the cipher's key first (RFC 7296 §2.17).
-    pub fn linux_words(self, key: &[u8]) -> String {
-        match self.linux {
-            Linux::Aead { cipher, icv } => format!("aead '{}' {} {icv}", cipher.name, hex(key)),
-            Linux::Pair { cipher, integrity, icv } => {
-                let (cipher_key, integrity_key) = key.split_at(cipher.key);
-                let cipher_key = if cipher_key.is_empty() { "''".to_owned() } else { hex(cipher_key) };
-                format!(
-                    "enc '{}' {cipher_key} auth-trunc '{}' {} {icv}",
-                    cipher.name,
-                    integrity.name,
-                    hex(integrity_key)
-                )
-            }
+        (Some(Some((_, name))), Some(integrity)) => {
+            // NULL has an empty key, which has to be there.
+            let key = if salted.is_empty() { "''".to_owned() } else { hex(&salted) };
+            Some(format!("enc '{name}' {key} {}", integrity_words(integrity, parts.integrity)?))
         }
+        (None, Some(integrity)) => integrity_words(integrity, parts.integrity),
     }
+}
+
+fn cipher_name(encryption: Encryption) -> Option<&'static str> {
+    if encryption.has_implicit_iv() {
+        return None;
+    }
+    Some(match encryption.mode() {
+        CipherMode::Null => "ecb(cipher_null)",
+        CipherMode::Cbc => "cbc(aes)",
+        CipherMode::Ctr => "rfc3686(ctr(aes))",
+        CipherMode::Ccm => "rfc4309(ccm(aes))",
+        CipherMode::Gcm => "rfc4106(gcm(aes))",
+        CipherMode::Gmac => "rfc4543(gcm(aes))",
+        CipherMode::ChaCha20Poly1305 => "rfc7539esp(chacha20,poly1305)",
+    })
+}
+
+fn integrity_words(integrity: Integrity, key: &[u8]) -> Option<String> {
+    let name = match integrity {
+        Integrity::HmacSha1_96 => "hmac(sha1)",
+        Integrity::HmacSha256_128 => "hmac(sha256)",
+        Integrity::HmacSha384_192 => "hmac(sha384)",
+        Integrity::HmacSha512_256 => "hmac(sha512)",
+        Integrity::AesCmac96 => "cmac(aes)",
+        Integrity::AesXcbc96 => "xcbc(aes)",
+        Integrity::Aes128Gmac | Integrity::Aes192Gmac | Integrity::Aes256Gmac => return None,
+    };
+    Some(format!("auth-trunc '{name}' {} {}", hex(key), 8 * integrity.icv_len()))
 }
 
 /// As both `ip` and Culvert's key files take it.
@@ -68,13 +58,29 @@ pub fn hex(octets: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    fn words(suite: &str) -> Option<String> {
+        let suite = Suite::esp_from_words(suite).expect("is one");
+        let key: Vec<u8> = (0..suite.key_len() as u8).collect();
+        kernel_words(suite, &key)
+    }
+
     #[test]
-    fn the_cipher_has_the_first_part_of_the_key() {
-        let suite = Suite {
-            word: "x",
-            linux: Linux::Pair { cipher: Keyed { name: "c", key: 2 }, integrity: Keyed { name: "i", key: 1 }, icv: 96 },
-        };
-        assert_eq!(suite.key_len(), 3);
-        assert_eq!(suite.linux_words(&[1, 2, 0xab]), "enc 'c' 0x0102 auth-trunc 'i' 0xab 96");
+    fn keys_are_split_as_the_kernel_wants_them() {
+        let gcm = "aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 96";
+        assert_eq!(words("aes128gcm12").as_deref(), Some(gcm));
+        let ctr = "enc 'rfc3686(ctr(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 \
+                   auth-trunc 'cmac(aes)' 0x1415161718191a1b1c1d1e1f20212223 96";
+        assert_eq!(words("aes128ctr-aescmac").as_deref(), Some(ctr));
+        let null = "enc 'ecb(cipher_null)' '' auth-trunc 'hmac(sha1)' 0x000102030405060708090a0b0c0d0e0f10111213 96";
+        assert_eq!(words("null-sha1").as_deref(), Some(null));
+        let ah = "auth-trunc 'xcbc(aes)' 0x07070707070707070707070707070707 96";
+        assert_eq!(kernel_words(Suite::ah(Integrity::AesXcbc96), &[7; 16]).as_deref(), Some(ah));
+    }
+
+    #[test]
+    fn what_linux_lacks_and_keys_of_another_length_have_no_words() {
+        assert_eq!(words("aes128gcm16iiv"), None);
+        assert_eq!(kernel_words(Suite::ah(Integrity::Aes128Gmac), &[0; 20]), None);
+        assert_eq!(kernel_words(Suite::AES128_GCM16, &[0; 19]), None);
     }
 }

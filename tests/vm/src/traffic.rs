@@ -24,8 +24,8 @@ pub fn warm_up(network: &Network, families: &[Family]) -> Result<(), LabError> {
 }
 
 /// Nothing may be lost, whichever side asks.
-pub fn ping_both_ways(network: &Network, guest: &mut Guest, families: &[Family], size: u16) -> Result<(), LabError> {
-    let line = format!("ping -n -q -c 4 -i 0.05 -W 3 -s {size}");
+pub fn ping_both_ways(network: &Network, guest: &mut Guest, families: &[Family], words: &str) -> Result<(), LabError> {
+    let line = format!("ping -n -q -c 4 -i 0.05 -W 3 {words}");
     for &family in families {
         let there = format!("{line} {}", GUEST_HOST.of(family));
         network.host.run(&there.split(' ').collect::<Vec<_>>()).and_then(|text| all_answered(&text, 1))?;
@@ -51,6 +51,6 @@ pub fn tcp_both_ways(network: &Network, guest: &mut Guest, families: &[Family]) 
 }
 
 /// Runs a command on the guest's own host.
-fn inside(guest: &mut Guest, line: &str) -> Result<String, LabError> {
+pub fn inside(guest: &mut Guest, line: &str) -> Result<String, LabError> {
     guest.run(&format!("ip netns exec host {line}"))
 }

@@ -1,0 +1,135 @@
+//! What the ends say to each other in a row with keys set by hand.
+
+use crate::audit::count_passing;
+use crate::network::{GUEST_HOST, HOST, HOST_MTU, WAN};
+use crate::row::{Row, Talk};
+use crate::stage::Stage;
+use crate::traffic::{inside, ping_both_ways, tcp_both_ways, warm_up};
+use culvert_lab::{Family, LabError, wait_for};
+use culvert_model::SaMode;
+use std::time::Duration;
+
+const BOTH: [Family; 2] = [Family::V4, Family::V6];
+/// Of the router's links where the way is narrow. IPv6 allows no less than 1280.
+const NARROW: &str = "1300";
+const WIDE: &str = "1500";
+
+pub fn talk(row: &Row, stage: &mut Stage<'_>) -> Result<(), LabError> {
+    match (row.talk, row.mode) {
+        (Talk::Plain, SaMode::Tunnel) => stage.talk(row.kind(), &BOTH),
+        (Talk::Plain, SaMode::Transport) => between_gateways(row, stage),
+        (Talk::Fragments, _) => on_narrow_links(stage, |stage| fragments(row, stage)),
+        (Talk::PathMtu, _) => on_narrow_links(stage, |stage| {
+            set_host_mtu(stage, WIDE)?;
+            let done = path_mtu(row, stage);
+            set_host_mtu(stage, HOST_MTU)?;
+            done
+        }),
+        (Talk::WrongKey, _) => wrong_key(row, stage),
+    }
+}
+
+/// The guest's kernel asks Culvert itself.
+fn between_gateways(row: &Row, stage: &mut Stage<'_>) -> Result<(), LabError> {
+    count_passing(stage.network)?;
+    let line = format!("ping -n -q -W 2 {}", WAN.of(row.outer));
+    wait_for("an echo reply from the gateway", Duration::from_secs(8), || {
+        stage.guest.run(&format!("{line} -c 1")).is_ok().then_some(())
+    })?;
+    let before = stage.audit()?;
+    for size in [0, 56, 1000] {
+        let text = stage.guest.run(&format!("{line} -c 4 -i 0.05 -s {size}"))?;
+        if !text.contains("4 received") {
+            return Err(LabError::Status(text));
+        }
+    }
+    stage.audit()?.since(&before).expect_clean(row.kind())
+}
+
+/// One packet that is cut once it is sealed, by the IPv4 router or by `fragment = "after"`, and one in pieces before.
+fn fragments(row: &Row, stage: &mut Stage<'_>) -> Result<(), LabError> {
+    const SIZES: [u16; 2] = [1350, 3000];
+    warm_up(stage.network, &[Family::V4])?;
+    // The first ones may be lost to learning the path's MTU.
+    wait_for("answers to large packets", Duration::from_secs(8), || {
+        ping_both_ways(stage.network, stage.guest, &[Family::V4], "-M dont -s 3000").ok()
+    })?;
+    count_passing(stage.network)?;
+    let before = stage.audit()?;
+    for size in SIZES {
+        ping_both_ways(stage.network, stage.guest, &[Family::V4], &format!("-M dont -s {size}"))?;
+    }
+    let audit = stage.audit()?.since(&before);
+    let cut_outside = row.outer == Family::V4 || row.more.contains("after");
+    let good = audit.culvert_out == audit.linux_in
+        && audit.culvert_in == audit.linux_out
+        && audit.passed.contains_key("fragment") == cut_outside
+        && audit.passed_only(&[row.kind(), "fragment"])
+        && audit.failed_only_by(&[]);
+    audit.judged(good, "fragments were lost, or cut elsewhere")
+}
+
+/// A full segment is refused by the router, which tells the gateway, which tells the host.
+fn path_mtu(row: &Row, stage: &mut Stage<'_>) -> Result<(), LabError> {
+    count_passing(stage.network)?;
+    warm_up(stage.network, &BOTH)?;
+    let before = stage.audit()?;
+    tcp_both_ways(stage.network, stage.guest, &BOTH)?;
+    let audit = stage.audit()?.since(&before);
+    // The second is Linux' word for the same.
+    let good = audit.passed_only(&[row.kind()]) && audit.failed_only_by(&["too_big", "XfrmOutStateModeError"]);
+    audit.judged(good, "something else than a packet too big was dropped, or something passed in clear or in fragments")
+}
+
+fn wrong_key(row: &Row, stage: &mut Stage<'_>) -> Result<(), LabError> {
+    count_passing(stage.network)?;
+    let before = stage.audit()?;
+    let answered = || LabError::Status("an echo request was answered".to_owned());
+    let line = ["ping", "-n", "-q", "-c", "6", "-i", "0.3", "-W", "1", GUEST_HOST.v4];
+    if stage.network.host.run(&line).is_ok() {
+        return Err(answered());
+    }
+    if inside(stage.guest, &format!("ping -n -q -c 6 -i 0.3 -W 1 {}", HOST.v4)).is_ok() {
+        return Err(answered());
+    }
+    let audit = stage.audit()?.since(&before);
+    let good = audit.culvert_in == 0
+        && audit.linux_in == 0
+        && audit.culvert_drops.get("icv_failed").is_some_and(|&count| count == audit.linux_out)
+        && audit.linux_errors.contains_key("XfrmInStateProtoError")
+        && audit.passed_only(&[row.kind()]);
+    audit.judged(good, "wrong keys are not what was counted")
+}
+
+/// Both ways from the router, so that what is too long is refused or cut there.
+fn on_narrow_links(
+    stage: &mut Stage<'_>,
+    action: impl FnOnce(&mut Stage<'_>) -> Result<(), LabError>,
+) -> Result<(), LabError> {
+    set_router_mtu(stage, NARROW)?;
+    let done = action(stage);
+    set_router_mtu(stage, WIDE)?;
+    forget_paths(stage)?;
+    done
+}
+
+fn set_router_mtu(stage: &Stage<'_>, mtu: &str) -> Result<(), LabError> {
+    for port in ["gateway", "guest"] {
+        stage.network.router.ip(&["link", "set", port, "mtu", mtu])?;
+    }
+    Ok(())
+}
+
+fn set_host_mtu(stage: &mut Stage<'_>, mtu: &str) -> Result<(), LabError> {
+    stage.network.host.ip(&["link", "set", "eth0", "mtu", mtu])?;
+    stage.guest.run(&format!("ip -n host link set eth0 mtu {mtu}")).map(drop)
+}
+
+/// No row knows from an earlier one how narrow the way was.
+fn forget_paths(stage: &mut Stage<'_>) -> Result<(), LabError> {
+    for family in ["-4", "-6"] {
+        stage.network.host.ip(&[family, "route", "flush", "cache"])?;
+        stage.guest.run(&format!("ip {family} route flush cache; ip -n host {family} route flush cache"))?;
+    }
+    Ok(())
+}
