@@ -4,6 +4,7 @@ mod answers;
 mod bad_input;
 mod commands;
 mod fragments;
+mod policies;
 mod rig;
 mod route_based;
 mod threads;
