@@ -121,7 +121,7 @@ impl Gateway {
     }
 
     fn apply(&mut self, command: Command) -> Result<(), Error> {
-        self.house.apply(1, command);
+        self.house.apply(1, 1, command);
         match self.house.poll_event() {
             Some(Event::Done { result: Ok(()), .. }) => Ok(()),
             _ => Err(Error::Setup("a command was refused")),

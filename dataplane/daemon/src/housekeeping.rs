@@ -57,7 +57,7 @@ impl<A: Provider> Loop<A> {
         let mut told = None;
         while !self.is_over(stop, &mut told) {
             let now = self.clock.now();
-            let mut busy = self.commands(&mut record, &mut complaints);
+            let mut busy = self.commands(now, &mut record, &mut complaints);
             busy |= self.messages(now, &mut record, &mut complaints);
             for punt in self.punts.take(PUNTED) {
                 busy = true;
@@ -92,12 +92,12 @@ impl<A: Provider> Loop<A> {
         now.saturating_sub(since) >= self.grace || !self.link.control_alive()
     }
 
-    fn commands(&mut self, record: &mut Vec<u8>, complaints: &mut Complaints) -> bool {
+    fn commands(&mut self, now: Tick, record: &mut Vec<u8>, complaints: &mut Complaints) -> bool {
         let mut taken = 0;
         while taken < COMMANDS {
             match self.link.commands.pop(record) {
                 Ok(Some(bytes)) => match Command::decode(bytes) {
-                    Ok((token, command)) => self.engine.apply(token, command),
+                    Ok((token, command)) => self.engine.apply(now, token, command),
                     Err(error) => {
                         tracing::warn!("a command of control could not be read: {error}");
                         if let Some(token) = Command::peek_token(bytes) {

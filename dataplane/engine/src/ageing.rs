@@ -3,10 +3,12 @@
 use crate::buffer::Buffer;
 use crate::crypto::Crypto;
 use crate::housekeeping::Housekeeping;
+use crate::io::Tick;
+use crate::sa::{Cold, SECOND, idle_seconds};
 use crate::sad::{Entry, Marks};
 use culvert_link::SaSlot;
 use culvert_link::record::Event;
-use culvert_model::{Direction, Lifetime};
+use culvert_model::Direction;
 use culvert_telemetry::SaCounter;
 
 /// SAs looked at in one tick, so that a tick is short however many there are.
@@ -14,14 +16,14 @@ pub(crate) const PER_TICK: usize = 1024;
 
 impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
     /// Looks after the next SAs in turn.
-    pub(crate) fn watch_ages(&mut self) {
+    pub(crate) fn watch_ages(&mut self, now: Tick) {
         // What is due is due once: look only where all that may be found can be told.
         let room = self.has_room(3 * PER_TICK);
         let mut events = Vec::new();
         for Entry { sa, marks } in self.sad.some(&mut self.cursor, PER_TICK).into_iter().filter(|_| room) {
             let cold = sa.cold();
             let (slot, spi, direction) = (cold.index, cold.spi, cold.direction);
-            let due = due(sa.slot(), &cold.lifetime, direction, marks);
+            let due = due(now, sa.slot(), cold, marks);
             let kinds = [
                 (due.soft, Event::SoftExpire { slot, spi, direction }),
                 (due.hard, Event::HardExpire { slot, spi, direction }),
@@ -43,12 +45,17 @@ pub(crate) struct Due {
 }
 
 /// What has come to be since last asked; each is due once.
-pub(crate) fn due(slot: &SaSlot, lifetime: &Lifetime, direction: Direction, marks: &mut Marks) -> Due {
+pub(crate) fn due(now: Tick, slot: &SaSlot, cold: &Cold, marks: &mut Marks) -> Due {
+    let Cold { lifetime, direction, installed, .. } = cold;
+    let age = now.saturating_sub(*installed) / SECOND;
+    let idle = idle_seconds(slot, installed / SECOND, now);
     let (bytes, packets) = (slot.get(SaCounter::Bytes.index()), slot.get(SaCounter::Packets.index()));
     let over = |limit: u64, used: u64| limit != 0 && used >= limit;
     let soft = over(lifetime.soft_bytes, bytes) || over(lifetime.soft_packets, packets);
+    let soft = soft || over(lifetime.soft_seconds, age) || over(lifetime.soft_idle, idle);
     let hard = over(lifetime.hard_bytes, bytes) || over(lifetime.hard_packets, packets);
-    let low = direction == Direction::Outbound && is_low(slot.sequence(), slot.limit(), marks);
+    let hard = hard || over(lifetime.hard_seconds, age) || over(lifetime.hard_idle, idle);
+    let low = *direction == Direction::Outbound && is_low(slot.sequence(), slot.limit(), marks);
     let due = Due { soft: soft && !marks.soft, hard: hard && !marks.hard, low: low && !marks.low };
     (marks.soft, marks.hard, marks.low) = (soft, hard, low);
     due

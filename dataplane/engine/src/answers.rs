@@ -49,6 +49,9 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
                 self.tell(now, &topology, (port, origin), Problem::TooBig { mtu }, &packet, io);
             }
             Punt::Unresolved { port, next_hop, packet } => self.neighbours.resolve(now, port, next_hop, packet),
+            Punt::Audit { reason, slot, spi, flow } => {
+                self.report(Event::Audit { reason: reason.index() as u16, slot, spi, flow });
+            }
             Punt::Acquire { child, flow, pfp } => self.report(Event::Acquire { child, flow, pfp }),
             Punt::NatMapping { slot, spi, remote } => self.report(Event::NatMappingSeen { slot, spi, remote }),
         }

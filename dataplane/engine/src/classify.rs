@@ -8,11 +8,11 @@ use crate::reason;
 use crate::shared::View;
 use crate::topology::{Interface, Topology};
 use crate::worker::{Batch, Worker};
-use culvert_model::Spi;
+use culvert_model::{ChildId, IpsecProtocol, Spi};
 use culvert_telemetry::DropReason;
 use culvert_wire::ipv4::ChecksumMode;
 use culvert_wire::nat_traversal::{self, IKE_PORT, NAT_TRAVERSAL_PORT, NON_ESP_MARKER, Payload};
-use culvert_wire::{EtherType, Fragmentation, Mac, esp, ethernet, protocol, udp, vlan};
+use culvert_wire::{EtherType, Fragmentation, Mac, ah, esp, ethernet, protocol, udp, vlan};
 use std::net::SocketAddr;
 
 /// Where a frame's packet starts, which interface it is for, and to whom it was sent.
@@ -37,13 +37,25 @@ enum Class {
         remote: u16,
         offset: u16,
     },
-    Esp {
-        head: Head,
-        header: esp::Repr,
-        spi: Spi,
-        offset: u16,
-        ports: Option<(u16, u16)>,
-    },
+    Ipsec(Head, Ipsec),
+}
+
+/// An ESP or AH packet to the box.
+struct Ipsec {
+    protocol: IpsecProtocol,
+    spi: Spi,
+    /// Low half of the sequence number.
+    low: u32,
+    offset: u16,
+    ports: Option<(u16, u16)>,
+}
+
+impl Ipsec {
+    fn arrived<B>(self, packet: B, port: PortId, head: &Head, inside: Option<ChildId>) -> Arrived<B> {
+        let Self { protocol, spi, low, offset, ports } = self;
+        let (local, remote) = (head.flow.destination, head.flow.source);
+        Arrived { packet, port, protocol, offset, spi, low, tos: head.tos, local, remote, ports, inside }
+    }
 }
 
 impl<A: Crypto> Worker<A> {
@@ -120,11 +132,7 @@ impl<A: Crypto> Worker<A> {
                 let remote = SocketAddr::new(head.flow.source, remote);
                 self.punt(io, Punt::Ike { local, remote, offset, packet });
             }
-            Class::Esp { head, header, spi, offset, ports } => {
-                let (local, remote) = (head.flow.destination, head.flow.source);
-                let low = header.sequence;
-                arrived.push(Arrived { packet, port, offset, spi, low, tos: head.tos, local, remote, ports });
-            }
+            Class::Ipsec(head, ipsec) => arrived.push(ipsec.arrived(packet, port, &head, None)),
         }
     }
 }
@@ -134,7 +142,7 @@ impl Class {
         match self {
             Self::Neighbour => None,
             Self::Transit(head) | Self::Host(head) | Self::Fragment(head) => Some(head),
-            Self::Ike { head, .. } | Self::Esp { head, .. } => Some(head),
+            Self::Ike { head, .. } | Self::Ipsec(head, _) => Some(head),
         }
     }
 }
@@ -202,6 +210,7 @@ fn own(view: &View, packet: &[u8], head: Head) -> Result<Class, DropReason> {
     }
     match (head.flow.protocol, head.flow.destination_port) {
         (protocol::ESP, _) => esp_class(head, upper, head.upper, None),
+        (protocol::AH, _) => ah_class(head, packet),
         (protocol::UDP, Some(IKE_PORT)) => {
             let (header, _) = udp::Repr::parse(upper).map_err(|_| DropReason::UdpMalformed)?;
             let offset = head.upper.saturating_add(udp::LEN as u16);
@@ -249,7 +258,41 @@ fn esp_class(head: Head, upper: &[u8], offset: u16, ports: Option<(u16, u16)>) -
         esp::Error::ReservedSpi(_) => DropReason::UnknownSpi,
     })?;
     let spi = Spi::new(header.spi).map_err(|_| DropReason::UnknownSpi)?;
-    Ok(Class::Esp { head, header, spi, offset, ports })
+    Ok(Class::Ipsec(head, Ipsec { protocol: IpsecProtocol::Esp, spi, low: header.sequence, offset, ports }))
+}
+
+fn ah_class(head: Head, packet: &[u8]) -> Result<Class, DropReason> {
+    let upper = packet.get(usize::from(head.upper)..head.len).ok_or(DropReason::Truncated)?;
+    let (header, _, _) = ah::Repr::parse(upper).map_err(|error| match error {
+        ah::Error::ReservedSpi(_) => DropReason::UnknownSpi,
+        _ => DropReason::AhHeader,
+    })?;
+    let spi = Spi::new(header.spi).map_err(|_| DropReason::UnknownSpi)?;
+    let (protocol, low, offset) = (IpsecProtocol::Ah, header.sequence, head.upper);
+    Ok(Class::Ipsec(head, Ipsec { protocol, spi, low, offset, ports: None }))
+}
+
+/// A packet to the box out of the child's SA that is itself ESP or AH: the next layer of a bundle, or another tunnel
+/// inside. Given back where it is neither.
+pub(crate) fn ipsec_inside<B: Buffer>(
+    view: &View,
+    packet: B,
+    head: Head,
+    port: PortId,
+    child: ChildId,
+) -> Result<Arrived<B>, B> {
+    let upper = packet.data().get(usize::from(head.upper)..head.len).unwrap_or_default();
+    let class = match (head.flow.protocol, head.flow.destination_port) {
+        _ if head.fragmentation != Fragmentation::Whole => None,
+        (protocol::ESP, _) => esp_class(head, upper, head.upper, None).ok(),
+        (protocol::AH, _) => ah_class(head, packet.data()).ok(),
+        (protocol::UDP, Some(port)) if carries_esp(view, port) => nat_traversal_class(head, port, upper).ok(),
+        _ => None,
+    };
+    match class {
+        Some(Class::Ipsec(head, ipsec)) => Ok(ipsec.arrived(packet, port, &head, Some(child))),
+        _ => Err(packet),
+    }
 }
 
 /// Router and neighbour solicitation and advertisement, redirect (RFC 4861 §4).

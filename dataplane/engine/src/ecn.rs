@@ -1,15 +1,15 @@
 //! Congestion marks across the tunnel (RFC 6040).
 
 /// The two ECN bits of the traffic class.
-const MASK: u8 = 0b11;
+pub(crate) const MASK: u8 = 0b11;
 const NOT_ECT: u8 = 0b00;
 const ECT_1: u8 = 0b01;
 const ECT_0: u8 = 0b10;
 const CE: u8 = 0b11;
 
-/// The outer traffic class: normal mode copies both DSCP (RFC 4301 §5.1.2) and ECN (RFC 6040 §4.1).
-pub(crate) const fn outer(inner: u8) -> u8 {
-    inner
+/// The outer mark: normal mode copies it, compatibility mode says Not-ECT (RFC 6040 §4.1).
+pub(crate) const fn outer(inner: u8, normal: bool) -> u8 {
+    if normal { inner & MASK } else { NOT_ECT }
 }
 
 /// The inner traffic class of a packet taken out of its tunnel (RFC 6040 §4.2 figure 4); `None`: drop it, because the
@@ -53,6 +53,8 @@ mod tests {
 
     #[test]
     fn normal_mode_copies() {
-        assert_eq!(outer(0b1011_1011), 0b1011_1011);
+        for tos in 0..=255 {
+            assert_eq!((outer(tos, true), outer(tos, false)), (tos & 0b11, NOT_ECT));
+        }
     }
 }

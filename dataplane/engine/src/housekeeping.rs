@@ -85,9 +85,9 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
 
     /// Does as control says. The answer is an [`Event::Done`] with the token: at once, or, where SAs go, when no worker
     /// uses them any more.
-    pub fn apply(&mut self, token: u64, command: Command) {
+    pub fn apply(&mut self, now: Tick, token: u64, command: Command) {
         let mut retired = Retiring::new();
-        match self.execute(command, &mut retired) {
+        match self.execute(now, command, &mut retired) {
             Ok(()) => {
                 self.own.counters.add(WorkerCounter::CommandsApplied, 1);
                 self.graveyard.put(Some(token), retired);
@@ -107,9 +107,9 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
         self.events.push_back(Event::Done { token, result: Err(Refusal::Malformed) });
     }
 
-    fn execute(&mut self, command: Command, retired: &mut Retiring<A::Key>) -> Result<(), Refusal> {
+    fn execute(&mut self, now: Tick, command: Command, retired: &mut Retiring<A::Key>) -> Result<(), Refusal> {
         match command {
-            Command::Install(spec) => self.sad.install(&spec, retired),
+            Command::Install(spec) => self.sad.install(now, &spec, retired),
             Command::Remove { slot, spi, direction } => self.sad.remove(slot, spi, direction, retired),
             Command::RetireOrphans { child, keep } => {
                 self.sad.retire_orphans(child, &keep, retired);

@@ -1,21 +1,22 @@
-//! Opening: ESP packets become clear packets (RFC 4303 §3.4).
+//! Opening: ESP and AH packets become clear packets (RFC 4303 §3.4, RFC 4302 §3.4).
 
+use crate::ah::mutable::{Saved, Side, mask};
 use crate::buffer::Buffer;
+use crate::classify::ipsec_inside;
 use crate::crypto::{Crypto, Job, MAX_ICV};
-use crate::ecn;
+use crate::decapsulate::unwrap;
 use crate::esn;
 use crate::io::{BURST, Io, Origin, Punt, Tick};
 use crate::packet::{Arrived, Destination, Head, Opening, Transit};
 use crate::replay::Replayed;
-use crate::sa::{Cold, ESP_HEAD, ICV, InboundSa};
+use crate::sa::{InboundHot, InboundSa};
 use crate::shared::{Held, View, once_a_second};
 use crate::worker::{Batch, Worker, seconds};
 use arrayvec::ArrayVec;
-use culvert_model::Spi;
+use culvert_model::{Flow, IpsecProtocol, Spi};
 use culvert_telemetry::{DropReason, SaCounter, WorkerCounter};
-use culvert_wire::ipv4::{self, ChecksumMode};
-use culvert_wire::{ipv6, protocol};
-use std::net::SocketAddr;
+use culvert_wire::{ah, protocol, udp};
+use std::net::{IpAddr, SocketAddr};
 
 /// The SAs of one burst.
 pub(crate) type InboundGroups<K> = ArrayVec<InboundGroup<K>, BURST>;
@@ -31,17 +32,36 @@ pub(crate) struct InboundGroup<K> {
 }
 
 impl<A: Crypto> Worker<A> {
-    /// The SA of each packet by its SPI, and whether it may have come as it came (RFC 4303 §3.4.2).
-    pub(crate) fn find_inbound<B: Buffer>(
+    /// Once through an SA: what comes out goes to `transit`, or is to be opened again.
+    pub(crate) fn unprotect<B: Buffer>(
         &mut self,
+        view: &View,
         packets: Batch<Arrived<B>>,
+        transit: &mut Batch<Transit<B>>,
+        io: &mut impl Io<B>,
+    ) -> Batch<Arrived<B>> {
+        let (mut found, mut groups) = self.find_inbound(view, packets, io);
+        self.check_replay(view.now, &mut found, &groups, io);
+        self.open(&mut found, &groups);
+        self.verify(&mut found, &groups);
+        self.commit_replay(view.now, &mut found, &groups, io);
+        self.accept(view, found, &mut groups, transit, io)
+    }
+
+    /// The SA of each packet by its SPI, and whether it may have come as it came (RFC 4303 §3.4.2).
+    fn find_inbound<B: Buffer>(
+        &mut self,
+        view: &View,
+        packets: Batch<Arrived<B>>,
+        io: &mut impl Io<B>,
     ) -> (Batch<Opening<B>>, InboundGroups<A::Key>) {
         let (mut found, mut groups) = (Batch::new(), InboundGroups::new());
         for arrived in packets {
-            let group = self.inbound_group(arrived.spi, &mut groups);
+            let group = self.inbound_group(view.now, arrived.spi, &mut groups);
             let of_group = |at: usize| groups.get(at).and_then(|g| Some((at, g.sa.as_ref()?, g.expired)));
             let Some((group, sa, expired)) = group.and_then(of_group) else {
                 self.counters.drop(DropReason::UnknownSpi);
+                self.audit_unknown(view.now, &arrived, io);
                 continue;
             };
             match admit(sa, expired, &arrived) {
@@ -49,30 +69,39 @@ impl<A: Crypto> Worker<A> {
                     packet: arrived.packet,
                     port: arrived.port,
                     offset: arrived.offset,
+                    udp: if arrived.ports.is_some() { udp::LEN as u8 } else { 0 },
+                    local: arrived.local,
+                    remote: arrived.remote,
                     tos: arrived.tos,
                     group,
                     sequence,
                     moved,
                     authentic: false,
                 }),
-                Err(reason) => self.refuse(sa, reason),
+                Err(reason) => self.refuse(sa, reason, view.now, &outer_flow(sa, arrived.local, arrived.remote), io),
             }
         }
         (found, groups)
     }
 
-    fn inbound_group(&self, spi: Spi, groups: &mut InboundGroups<A::Key>) -> Option<usize> {
+    fn inbound_group(&self, now: Tick, spi: Spi, groups: &mut InboundGroups<A::Key>) -> Option<usize> {
         if let Some(at) = groups.iter().rposition(|group| group.spi == spi) {
             return Some(at);
         }
         let sa = self.shared.inbound_by_spi(spi)?;
-        let expired = sa.as_ref().is_some_and(|sa| sa.hot.limits.are_reached(&sa.hot.slot));
+        let expired = sa.as_ref().is_some_and(|sa| sa.hot.limits.are_reached(&sa.hot.slot, now));
         groups.push(InboundGroup { spi, sa, expired, packets: 0, bytes: 0 });
         Some(groups.len() - 1)
     }
 
     /// Sequence numbers that cannot be accepted cost no decryption (RFC 4303 §3.4.3).
-    pub(crate) fn check_replay<B: Buffer>(&mut self, packets: &mut Batch<Opening<B>>, groups: &InboundGroups<A::Key>) {
+    fn check_replay<B: Buffer>(
+        &mut self,
+        now: Tick,
+        packets: &mut Batch<Opening<B>>,
+        groups: &InboundGroups<A::Key>,
+        io: &mut impl Io<B>,
+    ) {
         packets.retain(|opening| {
             let Some(sa) = sa_of(groups, opening) else {
                 self.counters.drop(DropReason::UnknownSpi);
@@ -81,40 +110,82 @@ impl<A: Crypto> Worker<A> {
             match sa.hot.window.check(sa.hot.slot.replay_top(), opening.sequence) {
                 Ok(()) => true,
                 Err(replayed) => {
-                    self.refuse(sa, of_replay(replayed));
+                    let flow = outer_flow(sa, opening.local, opening.remote);
+                    self.refuse(sa, of_replay(replayed), now, &flow, io);
                     false
                 }
             }
         });
     }
 
-    /// One cipher burst for all packets, whatever their SA.
-    pub(crate) fn open<B: Buffer>(&mut self, packets: &mut Batch<Opening<B>>, groups: &InboundGroups<A::Key>) {
+    /// One cipher burst for all ESP packets, whatever their SA.
+    fn open<B: Buffer>(&mut self, packets: &mut Batch<Opening<B>>, groups: &InboundGroups<A::Key>) {
         let mut jobs: ArrayVec<Job<'_, A::Key>, BURST> = ArrayVec::new();
         let mut done: ArrayVec<&mut bool, BURST> = ArrayVec::new();
         for Opening { packet, offset, group, sequence, authentic, .. } in packets.iter_mut() {
-            let Some(sa) = groups.get(*group).and_then(|group| group.sa.as_ref()) else { continue };
+            let sa = groups.get(*group).and_then(|group| group.sa.as_ref());
+            let Some(sa) = sa.filter(|sa| sa.hot.shape.protocol == IpsecProtocol::Esp) else { continue };
             let Some(data) = packet.data_mut().get_mut(usize::from(*offset)..) else { continue };
             let (sequence, esn) = (*sequence, sa.hot.esn);
             jobs.push(Job { key: sa.key.as_ref(), sequence, esn, data, icv: [0; MAX_ICV], ok: false });
             done.push(authentic);
         }
-        self.aead.open_burst(&mut jobs);
+        if jobs.is_empty() {
+            return;
+        }
+        self.crypto.open_burst(&mut jobs);
         for (job, authentic) in jobs.iter().zip(done) {
             *authentic = job.ok;
         }
     }
 
+    /// One burst for all AH packets: mutable fields masked, ICV compared, fields back (RFC 4302 §3.4.4).
+    fn verify<B: Buffer>(&mut self, packets: &mut Batch<Opening<B>>, groups: &InboundGroups<A::Key>) {
+        let ah_of =
+            |opening: &Opening<B>| sa_of(groups, opening).filter(|sa| sa.hot.shape.protocol == IpsecProtocol::Ah);
+        if !packets.iter().any(|opening| ah_of(opening).is_some()) {
+            return;
+        }
+        let mut masked: ArrayVec<Option<(Saved, [u8; MAX_ICV])>, BURST> = ArrayVec::new();
+        for opening in packets.iter_mut() {
+            masked.push(sa_of(groups, opening).and_then(|sa| prepare_ah(opening, &sa.hot)));
+        }
+        let mut jobs: ArrayVec<Job<'_, A::Key>, BURST> = ArrayVec::new();
+        for (opening, masked) in packets.iter_mut().zip(&masked) {
+            let Some((sa, (_, icv))) = sa_of(groups, opening).zip(masked.as_ref()) else { continue };
+            let (sequence, esn) = (opening.sequence, sa.hot.esn);
+            let data = opening.packet.data_mut();
+            jobs.push(Job { key: sa.key.as_ref(), sequence, esn, data, icv: *icv, ok: false });
+        }
+        self.crypto.open_burst(&mut jobs);
+        let verdicts: ArrayVec<bool, BURST> = jobs.iter().map(|job| job.ok).collect();
+        drop(jobs);
+        let mut verdicts = verdicts.into_iter();
+        for (opening, masked) in packets.iter_mut().zip(&masked) {
+            let Some((saved, _)) = masked else { continue };
+            let cut = sa_of(groups, opening).is_none_or(|sa| !sa.hot.esn || opening.packet.trim_back(4));
+            saved.restore(opening.packet.data_mut());
+            opening.authentic = verdicts.next().unwrap_or(false) && cut;
+        }
+    }
+
     /// Only what is authentic moves the window (RFC 4303 §3.4.3), and the window moves before anything is sent on.
-    pub(crate) fn commit_replay<B: Buffer>(&mut self, packets: &mut Batch<Opening<B>>, groups: &InboundGroups<A::Key>) {
+    fn commit_replay<B: Buffer>(
+        &mut self,
+        now: Tick,
+        packets: &mut Batch<Opening<B>>,
+        groups: &InboundGroups<A::Key>,
+        io: &mut impl Io<B>,
+    ) {
         let mut tops: ArrayVec<u64, BURST> = groups.iter().map(|_| 0).collect();
         packets.retain(|opening| {
             let (Some(sa), Some(top)) = (sa_of(groups, opening), tops.get_mut(opening.group)) else {
                 self.counters.drop(DropReason::UnknownSpi);
                 return false;
             };
+            let flow = outer_flow(sa, opening.local, opening.remote);
             if !opening.authentic {
-                self.refuse(sa, DropReason::IcvFailed);
+                self.refuse(sa, DropReason::IcvFailed, now, &flow, io);
                 return false;
             }
             match sa.hot.window.commit(sa.hot.slot.replay_top(), opening.sequence) {
@@ -123,7 +194,7 @@ impl<A: Crypto> Worker<A> {
                     true
                 }
                 Err(replayed) => {
-                    self.refuse(sa, of_replay(replayed));
+                    self.refuse(sa, of_replay(replayed), now, &flow, io);
                     false
                 }
             }
@@ -136,14 +207,15 @@ impl<A: Crypto> Worker<A> {
     }
 
     /// Padding, inner header, selectors, congestion mark; then the packet is as if it had come in clear, but trusted.
-    pub(crate) fn accept<B: Buffer>(
+    fn accept<B: Buffer>(
         &mut self,
         view: &View,
         packets: Batch<Opening<B>>,
         groups: &mut InboundGroups<A::Key>,
         transit: &mut Batch<Transit<B>>,
         io: &mut impl Io<B>,
-    ) {
+    ) -> Batch<Arrived<B>> {
+        let mut again = Batch::new();
         for mut opening in packets {
             let Some(sa) = sa_of(groups, &opening) else {
                 self.counters.drop(DropReason::UnknownSpi);
@@ -153,15 +225,18 @@ impl<A: Crypto> Worker<A> {
                 // A full queue loses the report, not a packet; there will be another.
                 let _ = io.to_housekeeping(Punt::NatMapping { slot: sa.cold.index, spi: sa.cold.spi, remote });
             }
-            let unwrapped =
-                unwrap(&mut opening, &sa.cold).and_then(|head| Ok((head, head.destination(&view.topology)?)));
+            let outer = outer_flow(sa, opening.local, opening.remote);
+            let unwrapped = unwrap(&mut opening, &sa.hot)
+                .map_err(|reason| (reason, outer))
+                .and_then(|head| self.fits(view, sa, &head).map_err(|reason| (reason, head.flow)).map(|to| (head, to)));
             let (head, destination) = match unwrapped {
                 Ok(found) => found,
-                Err(reason) => {
-                    self.refuse(sa, reason);
+                Err((reason, flow)) => {
+                    self.refuse(sa, reason, view.now, &flow, io);
                     continue;
                 }
             };
+            let child = sa.cold.child;
             let Opening { packet, port, group, .. } = opening;
             if let Some(group) = groups.get_mut(group) {
                 group.packets += 1;
@@ -169,11 +244,23 @@ impl<A: Crypto> Worker<A> {
             }
             match destination {
                 Destination::Elsewhere => transit.push(Transit { packet, origin: Origin::Tunnel, port, head }),
-                Destination::Own => self.punt(io, Punt::Host { port, origin: Origin::Tunnel, packet }),
+                Destination::Own => match ipsec_inside(view, packet, head, port, child) {
+                    Ok(arrived) => again.push(arrived),
+                    Err(packet) => self.punt(io, Punt::Host { port, origin: Origin::Tunnel, packet }),
+                },
                 Destination::Group => self.counters.drop(DropReason::Multicast),
             }
         }
         self.count_opened(view.now, groups);
+        again
+    }
+
+    /// RFC 4301 §5.2 step 4: does the SA carry such packets?
+    fn fits(&self, view: &View, sa: &InboundSa<A::Key>, head: &Head) -> Result<Destination, DropReason> {
+        if !sa.cold.delivers(&head.flow) {
+            return Err(DropReason::SelectorMismatch);
+        }
+        head.destination(&view.topology)
     }
 
     fn count_opened(&self, now: Tick, groups: &InboundGroups<A::Key>) {
@@ -187,8 +274,8 @@ impl<A: Crypto> Worker<A> {
         }
     }
 
-    /// One drop, on the worker's count and on the SA's.
-    fn refuse(&self, sa: &InboundSa<A::Key>, reason: DropReason) {
+    /// One drop, on the worker's count and on the SA's; told once a second for each SA.
+    fn refuse<B>(&self, sa: &InboundSa<A::Key>, reason: DropReason, now: Tick, flow: &Flow, io: &mut impl Io<B>) {
         self.counters.drop(reason);
         let counter = match reason {
             DropReason::ReplayDuplicate | DropReason::ReplayTooOld => SaCounter::ReplayDrops,
@@ -200,7 +287,55 @@ impl<A: Crypto> Worker<A> {
             _ => SaCounter::OtherDrops,
         };
         sa.hot.slot.add(counter.index(), 1);
+        if once_a_second(&sa.audited, now) {
+            let (slot, spi) = (Some(sa.cold.index), Some(sa.cold.spi));
+            // A full queue loses the report, not a packet.
+            let _ = io.to_housekeeping(Punt::Audit { reason, slot, spi, flow: *flow });
+        }
     }
+
+    /// RFC 4303 §3.4.2, RFC 4302 §3.4.2: "an auditable event".
+    fn audit_unknown<B>(&self, now: Tick, arrived: &Arrived<B>, io: &mut impl Io<B>) {
+        if once_a_second(&self.shared.audited, now) {
+            let flow = flow_between(arrived.remote, arrived.local, arrived.protocol);
+            let reason = DropReason::UnknownSpi;
+            let _ = io.to_housekeeping(Punt::Audit { reason, slot: None, spi: Some(arrived.spi), flow });
+        }
+    }
+}
+
+/// The outer packet as a flow, for audits.
+fn outer_flow<K>(sa: &InboundSa<K>, local: IpAddr, remote: IpAddr) -> Flow {
+    flow_between(remote, local, sa.hot.shape.protocol)
+}
+
+fn flow_between(source: IpAddr, destination: IpAddr, protocol: IpsecProtocol) -> Flow {
+    let protocol = match protocol {
+        IpsecProtocol::Esp => protocol::ESP,
+        IpsecProtocol::Ah => protocol::AH,
+    };
+    Flow { source, destination, protocol, source_port: None, destination_port: None }
+}
+
+/// `None`: no AH, or the headers do not allow it, or its ICV has another length. The ICV as it came.
+fn prepare_ah<B: Buffer>(opening: &mut Opening<B>, hot: &InboundHot) -> Option<(Saved, [u8; MAX_ICV])> {
+    if hot.shape.protocol != IpsecProtocol::Ah {
+        return None;
+    }
+    let (offset, icv_len) = (usize::from(opening.offset), usize::from(hot.shape.icv));
+    let (_, field, _) = ah::Repr::parse(opening.packet.data().get(offset..)?).ok()?;
+    let mut icv = [0; MAX_ICV];
+    icv.get_mut(..icv_len)?.copy_from_slice(field.get(..icv_len)?);
+    let saved = mask(opening.packet.data_mut(), offset, icv_len, Side::Opening).ok()?;
+    if hot.esn {
+        let high = (opening.sequence >> 32) as u32;
+        let Some(room) = opening.packet.append(4) else {
+            saved.restore(opening.packet.data_mut());
+            return None;
+        };
+        room.copy_from_slice(&high.to_be_bytes());
+    }
+    Some((saved, icv))
 }
 
 fn sa_of<'a, K, B>(groups: &'a InboundGroups<K>, opening: &Opening<B>) -> Option<&'a InboundSa<K>> {
@@ -221,7 +356,7 @@ fn admit<K, B: Buffer>(
     arrived: &Arrived<B>,
 ) -> Result<(u64, Option<SocketAddr>), DropReason> {
     let tunnel = sa.cold.tunnel;
-    if arrived.local != tunnel.local {
+    if arrived.local != tunnel.local || arrived.protocol != sa.hot.shape.protocol {
         return Err(DropReason::WrongSpiMode);
     }
     // RFC 7296 §2.23: with NAT traversal both forms must be accepted at any time, and a NAT may move the peer.
@@ -233,11 +368,10 @@ fn admit<K, B: Buffer>(
         _ if arrived.remote != tunnel.remote => return Err(DropReason::WrongSpiMode),
         _ => None,
     };
-    // ESP header, IV, one word of data with the trailer, ICV.
-    let len = arrived.packet.data().len().saturating_sub(usize::from(arrived.offset));
-    if len < ESP_HEAD + 4 + ICV {
-        return Err(DropReason::EspTruncated);
+    if sa.cold.bundle.is_some_and(|outer| arrived.inside != Some(outer)) {
+        return Err(DropReason::NotInBundle);
     }
+    check_length(&sa.hot, arrived)?;
     if expired {
         return Err(DropReason::LifetimeExpired);
     }
@@ -249,62 +383,19 @@ fn admit<K, B: Buffer>(
     Ok((sequence, moved))
 }
 
-/// Takes outer header, ESP header, trailer and ICV off; what is left is checked as any packet is.
-fn unwrap<B: Buffer>(opening: &mut Opening<B>, sa: &Cold) -> Result<Head, DropReason> {
-    let packet = &mut opening.packet;
-    if !packet.trim_front(usize::from(opening.offset) + ESP_HEAD) || !packet.trim_back(ICV) {
-        return Err(DropReason::EspTruncated);
-    }
-    let (next, trailer_len) = trailer(packet.data()).ok_or(DropReason::BadPadding)?;
-    // RFC 4303 §2.6: not an error, and nobody else's business.
-    if next == protocol::NO_NEXT_HEADER {
-        return Err(DropReason::DummyPacket);
-    }
-    if !packet.trim_back(trailer_len) {
-        return Err(DropReason::BadPadding);
-    }
-    let version = packet.data().first().map(|octet| octet >> 4);
-    if !matches!((next, version), (protocol::IPV4, Some(4)) | (protocol::IPV6, Some(6))) {
-        return Err(DropReason::BadInnerHeader);
-    }
-    let head = Head::parse(packet.data(), ChecksumMode::Verify).map_err(|_| DropReason::BadInnerHeader)?;
-    // RFC 4303 §2.7: what follows the packet's own length hides its size from onlookers.
-    let padding = packet.data().len().saturating_sub(head.len);
-    if !packet.trim_back(padding) {
-        return Err(DropReason::BadInnerHeader);
-    }
-    if !sa.delivers(&head.flow) {
-        return Err(DropReason::SelectorMismatch);
-    }
-    let tos = ecn::inner(head.tos, opening.tos).ok_or(DropReason::CongestionMarked)?;
-    if tos != head.tos {
-        let packet = packet.data_mut();
-        let set = if head.is_v6() { ipv6::set_traffic_class(packet, tos) } else { ipv4::set_tos(packet, tos) };
-        set.ok_or(DropReason::BadInnerHeader)?;
-    }
-    Ok(Head { tos, ..head })
-}
-
-/// Next header, and octets of padding and trailer, where the padding is 1, 2, 3, ... (RFC 4303 §2.4).
-fn trailer(data: &[u8]) -> Option<(u8, usize)> {
-    let (rest, &[pad_len, next]) = data.split_last_chunk()?;
-    let padding = rest.get(rest.len().checked_sub(usize::from(pad_len))?..)?;
-    padding.iter().copied().eq(1..=pad_len).then_some((next, usize::from(pad_len) + 2))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn trailers() {
-        assert_eq!(trailer(&[9, 9, 0, 4]), Some((4, 2)));
-        assert_eq!(trailer(&[9, 1, 2, 2, 41]), Some((41, 4)));
-        assert_eq!(trailer(&[1, 2, 3, 3, 59]), Some((59, 5)));
-        for bad in [&[9u8, 9, 1, 4][..], &[9, 1, 3, 2, 4], &[9, 2, 1, 2, 4], &[1, 2, 3, 4], &[2, 255, 4], &[4], &[]] {
-            assert_eq!(trailer(bad), None, "{bad:?}");
+fn check_length<B: Buffer>(hot: &InboundHot, arrived: &Arrived<B>) -> Result<(), DropReason> {
+    let packet = arrived.packet.data().get(usize::from(arrived.offset)..).unwrap_or_default();
+    match hot.shape.protocol {
+        IpsecProtocol::Esp => {
+            // ESP header, IV, one unit of data with the trailer, ICV.
+            let least = usize::from(hot.shape.head) + usize::from(hot.shape.alignment) + usize::from(hot.shape.icv);
+            if packet.len() < least { Err(DropReason::EspTruncated) } else { Ok(()) }
         }
-        let longest: Vec<u8> = (1..=255).chain([255, 4]).collect();
-        assert_eq!(trailer(&longest), Some((4, 257)));
+        IpsecProtocol::Ah => {
+            // RFC 4302 §2.2: the ICV's length is the SA's, and so is the header's.
+            let (header, _, _) = ah::Repr::parse(packet).map_err(|_| DropReason::AhHeader)?;
+            let expected = hot.shape.ah_len(arrived.remote.is_ipv6());
+            if header.header_len() == expected { Ok(()) } else { Err(DropReason::AhHeader) }
+        }
     }
 }

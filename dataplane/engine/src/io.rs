@@ -1,6 +1,7 @@
 //! What stands around the engine: ports, queues, time.
 
 use culvert_model::{ChildId, Flow, Pfp, SlotIndex, Spi};
+use culvert_telemetry::DropReason;
 use std::net::{IpAddr, SocketAddr};
 
 /// Most packets of one burst.
@@ -67,6 +68,8 @@ pub enum Punt<B> {
     Unresolved { port: PortId, next_hop: IpAddr, packet: B },
     /// A policy with `trap` saw a packet and has no SA. The packet itself was dropped and counted.
     Acquire { child: ChildId, flow: Flow, pfp: Pfp },
+    /// A drop that an administrator may want to know of (RFC 4301 §5.2, RFC 4303 §3.4).
+    Audit { reason: DropReason, slot: Option<SlotIndex>, spi: Option<Spi>, flow: Flow },
     /// An authentic packet came from another address or port than the SA's (RFC 7296 §2.23).
     NatMapping { slot: SlotIndex, spi: Spi, remote: SocketAddr },
 }
@@ -82,7 +85,7 @@ impl<B> Punt<B> {
             | Self::TtlExceeded { packet, .. }
             | Self::TooBig { packet, .. }
             | Self::Unresolved { packet, .. } => Some(packet),
-            Self::Acquire { .. } | Self::NatMapping { .. } => None,
+            Self::Acquire { .. } | Self::NatMapping { .. } | Self::Audit { .. } => None,
         }
     }
 }

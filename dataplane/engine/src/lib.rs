@@ -34,14 +34,16 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod ageing;
-#[expect(dead_code, reason = "transport mode and AH call it")]
+
 mod ah;
 mod answers;
 mod buffer;
 mod classify;
 mod counters;
 mod crypto;
+mod decapsulate;
 mod ecn;
+mod encapsulate;
 mod esn;
 mod fib;
 mod flow_cache;

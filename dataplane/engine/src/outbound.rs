@@ -1,20 +1,21 @@
-//! Sealing: clear packets become ESP packets (RFC 4303 §3.3).
+//! Sealing: clear packets become ESP or AH packets (RFC 4303 §3.3, RFC 4302 §3.3).
 
+use crate::ah::mutable::{Saved, Side, mask};
 use crate::buffer::Buffer;
 use crate::crypto::{Crypto, Job, MAX_ICV};
-use crate::ecn;
-use crate::io::{BURST, Io, Punt, Tick};
+use crate::encapsulate::{Inside, may_be_cut, udp_checksum_v6, wrap};
+use crate::io::{BURST, Io, Origin, PortId, Punt, Tick};
 use crate::packet::{Head, Leaving, Sealing, Transit};
 use crate::policy::Protect;
-use crate::sa::{ESP_HEAD, ICV, OutboundHot, OutboundSa};
+use crate::sa::{OutboundHot, OutboundSa};
 use crate::shared::{Held, View};
 use crate::topology::Hop;
-use crate::worker::{Batch, Worker, seconds};
+use crate::worker::{Batch, MAX_LAYERS, Worker, seconds};
 use arrayvec::ArrayVec;
-use culvert_model::{ChildId, Pfp};
+use culvert_model::{ChildId, FragmentWhen, IpsecProtocol, SaMode, Tfc};
 use culvert_telemetry::{DropReason, SaCounter, WorkerCounter};
-use culvert_wire::{checksum, esp, ethernet, ipv4, ipv6, protocol, udp};
-use std::net::IpAddr;
+use culvert_wire::ipv4::ChecksumMode;
+use culvert_wire::{ah, udp};
 
 /// The SAs of one burst.
 pub(crate) type OutboundGroups<K> = ArrayVec<OutboundGroup<K>, BURST>;
@@ -24,6 +25,8 @@ pub(crate) struct OutboundGroup<K> {
     child: ChildId,
     sa: Held<OutboundSa<K>>,
     hop: Option<Hop>,
+    /// The largest packet it can seal; 0 without a way out.
+    inner_mtu: usize,
     /// Its hard lifetime is over.
     expired: bool,
     /// Packets of the burst without a number.
@@ -33,35 +36,62 @@ pub(crate) struct OutboundGroup<K> {
     left: u32,
 }
 
+/// What became of sealed packets.
+pub(crate) struct Sealed<B> {
+    /// To be sealed again, by the next SA of a bundle.
+    pub again: Batch<Protect<B>>,
+    pub leaving: Batch<Leaving<B>>,
+}
+
 impl<A: Crypto> Worker<A> {
-    /// The SA of each packet, or an acquire; then everything that can be refused before a number is spent on it.
-    pub(crate) fn find_outbound<B: Buffer>(
+    /// Once through an SA. What is too large and may be fragmented goes into `oversize`.
+    pub(crate) fn protect<B: Buffer>(
         &mut self,
         view: &View,
         packets: Batch<Protect<B>>,
+        oversize: &mut Batch<(Protect<B>, usize)>,
+        io: &mut impl Io<B>,
+    ) -> Sealed<B> {
+        let (mut found, mut groups) = self.find_outbound(view, packets, oversize, io);
+        self.reserve(&mut found, &mut groups);
+        self.encapsulate(&mut found, &groups);
+        self.seal(&mut found, &groups);
+        self.authenticate(&mut found, &groups);
+        self.sealed(view.now, found, &groups)
+    }
+
+    /// The SA of each packet, or an acquire; then everything that can be refused before a number is spent on it.
+    fn find_outbound<B: Buffer>(
+        &mut self,
+        view: &View,
+        packets: Batch<Protect<B>>,
+        oversize: &mut Batch<(Protect<B>, usize)>,
         io: &mut impl Io<B>,
     ) -> (Batch<Sealing<B>>, OutboundGroups<A::Key>) {
         let (mut found, mut groups) = (Batch::new(), OutboundGroups::new());
-        for Protect { transit, child, trap } in packets {
+        for Protect { transit, child, trap, pfp, settled } in packets {
             let Some(group) = self.outbound_group(view, child, &mut groups) else {
                 self.counters.drop(DropReason::NoSa);
                 if trap && self.shared.may_acquire(view.now, child) {
                     self.counters.add(WorkerCounter::Acquires, 1);
                     // A full queue loses the acquire, not a packet; the next packet raises another.
-                    let _ = io.to_housekeeping(Punt::Acquire { child, flow: transit.head.flow, pfp: Pfp::NONE });
+                    let _ = io.to_housekeeping(Punt::Acquire { child, flow: transit.head.flow, pfp });
                 }
                 continue;
             };
-            let Some(transit) = self.hop_taken(transit, io) else { continue };
-            let Some((sa, wanting, hop, expired)) = groups.get_mut(group).and_then(OutboundGroup::parts) else {
+            let transit = if settled { Some(transit) } else { self.hop_taken(transit, io) };
+            let Some(transit) = transit else { continue };
+            let Some((sa, group_of)) = groups.get_mut(group).and_then(OutboundGroup::parts) else {
                 self.counters.drop(DropReason::NoSa);
                 continue;
             };
-            match admit(sa, expired, hop, &transit) {
+            let admitted = if settled { Ok(()) } else { admit(sa, &transit) };
+            match admitted.and_then(|()| group_of.admit(sa, &transit)) {
                 Ok(()) => {}
-                Err(DropReason::TooBig) if transit.head.dont_fragment => {
-                    let mtu = sa.hot.inner_mtu(hop.map_or(0, |hop| hop.mtu));
-                    self.too_big(transit, mtu, io);
+                Err(DropReason::TooBig) => {
+                    let mtu = group_of.inner_mtu;
+                    let whole = Protect { transit, child, trap, pfp, settled: true };
+                    self.too_big_for_tunnel(whole, mtu, oversize, io);
                     continue;
                 }
                 Err(reason) => {
@@ -70,12 +100,28 @@ impl<A: Crypto> Worker<A> {
                     continue;
                 }
             }
-            *wanting += 1;
-            let Transit { packet, head, .. } = transit;
-            let inner_len = packet.data().len();
-            found.push(Sealing { packet, head, group, sequence: 0, inner_len, sealed: false });
+            *group_of.wanting += 1;
+            let padded_to = padded_to(&sa.hot, group_of.inner_mtu);
+            found.push(sealing(transit, group, Inside::Packet, padded_to));
         }
         (found, groups)
+    }
+
+    /// Fragmented first, if it may be; else its sender is told.
+    fn too_big_for_tunnel<B: Buffer>(
+        &mut self,
+        packet: Protect<B>,
+        mtu: usize,
+        oversize: &mut Batch<(Protect<B>, usize)>,
+        io: &mut impl Io<B>,
+    ) {
+        if packet.transit.head.dont_fragment {
+            return self.too_big(packet.transit, mtu, io);
+        }
+        if let Err(refused) = oversize.try_push((packet, mtu)) {
+            self.counters.drop(DropReason::TooBig);
+            drop(refused);
+        }
     }
 
     fn outbound_group(&self, view: &View, child: ChildId, groups: &mut OutboundGroups<A::Key>) -> Option<usize> {
@@ -83,14 +129,28 @@ impl<A: Crypto> Worker<A> {
             return Some(at);
         }
         let sa = self.shared.outbound_of(child)?;
-        let hop = sa.as_ref().and_then(|sa| view.topology.hop_cached(sa.cold.tunnel.remote, &sa.hot.route));
-        let expired = sa.as_ref().is_some_and(|sa| sa.hot.limits.are_reached(&sa.hot.slot));
-        groups.push(OutboundGroup { child, sa, hop, expired, wanting: 0, next: 0, left: 0 });
+        let (hop, inner_mtu) = sa.as_ref().map_or((None, 0), |sa| self.way_of(view, sa, MAX_LAYERS));
+        let expired = sa.as_ref().is_some_and(|sa| sa.hot.limits.are_reached(&sa.hot.slot, view.now));
+        groups.push(OutboundGroup { child, sa, hop, inner_mtu, expired, wanting: 0, next: 0, left: 0 });
         Some(groups.len() - 1)
     }
 
+    /// The way out, and the largest packet that can be sealed for it, also through the SAs of a bundle.
+    fn way_of(&self, view: &View, sa: &OutboundSa<A::Key>, layers: usize) -> (Option<Hop>, usize) {
+        let Some(outer) = sa.cold.bundle else {
+            let hop = view.topology.hop_cached(sa.cold.tunnel.remote, &sa.hot.route);
+            return (hop, hop.map_or(0, |hop| sa.hot.inner_mtu(usize::from(hop.mtu))));
+        };
+        let next = if layers == 0 { None } else { self.shared.outbound_of(outer) };
+        let next = next.as_ref().and_then(|next| next.as_ref());
+        next.map_or((None, 0), |next| {
+            let (hop, mtu) = self.way_of(view, next, layers - 1);
+            (hop, sa.hot.inner_mtu(mtu))
+        })
+    }
+
     /// Sequence numbers: one atomic operation for each SA of the burst.
-    pub(crate) fn reserve<B: Buffer>(&mut self, packets: &mut Batch<Sealing<B>>, groups: &mut OutboundGroups<A::Key>) {
+    fn reserve<B: Buffer>(&mut self, packets: &mut Batch<Sealing<B>>, groups: &mut OutboundGroups<A::Key>) {
         for group in groups.iter_mut() {
             if let Some(first) = group.hot().and_then(|hot| hot.slot.reserve(group.wanting)) {
                 (group.next, group.left) = (first, group.wanting);
@@ -108,59 +168,111 @@ impl<A: Crypto> Worker<A> {
         });
     }
 
-    /// Trailer, ESP header, IV and outer header around each packet.
-    pub(crate) fn encapsulate<B: Buffer>(&mut self, packets: &mut Batch<Sealing<B>>, groups: &OutboundGroups<A::Key>) {
+    /// Headers and trailer around each packet.
+    fn encapsulate<B: Buffer>(&mut self, packets: &mut Batch<Sealing<B>>, groups: &OutboundGroups<A::Key>) {
         packets.retain(|sealing| {
-            let hot = groups.get(sealing.group).and_then(OutboundGroup::hot);
-            let wrapped = hot.and_then(|hot| wrap(&mut sealing.packet, hot, sealing.sequence, &sealing.head));
-            if wrapped.is_none() {
-                self.counters.drop(DropReason::NoHeadroom);
+            let Some(hot) = groups.get(sealing.group).and_then(OutboundGroup::hot) else {
+                self.counters.drop(DropReason::NoSa);
+                return false;
+            };
+            let Sealing { packet, sequence, head, inside, padded_to, .. } = sealing;
+            match wrap(packet, hot, *sequence, head, *inside, usize::from(*padded_to)) {
+                Ok(front) => {
+                    sealing.front = front;
+                    true
+                }
+                Err(reason) => {
+                    self.counters.drop(reason);
+                    false
+                }
             }
-            wrapped.is_some()
         });
     }
 
-    /// One cipher burst for all packets, whatever their SA.
-    pub(crate) fn seal<B: Buffer>(&mut self, packets: &mut Batch<Sealing<B>>, groups: &OutboundGroups<A::Key>) {
+    /// One cipher burst for all ESP packets, whatever their SA.
+    fn seal<B: Buffer>(&mut self, packets: &mut Batch<Sealing<B>>, groups: &OutboundGroups<A::Key>) {
         let mut jobs: ArrayVec<Job<'_, A::Key>, BURST> = ArrayVec::new();
         let mut done: ArrayVec<&mut bool, BURST> = ArrayVec::new();
-        for Sealing { packet, group, sequence, sealed, .. } in packets.iter_mut() {
-            let Some(sa) = groups.get(*group).and_then(|group| group.sa.as_ref()) else { continue };
-            let Some(data) = packet.data_mut().get_mut(sa.hot.template().len()..) else { continue };
+        for Sealing { packet, group, sequence, front, sealed, .. } in packets.iter_mut() {
+            let sa = groups.get(*group).and_then(|group| group.sa.as_ref());
+            let Some(sa) = sa.filter(|sa| sa.hot.shape.protocol == IpsecProtocol::Esp) else { continue };
+            let Some(data) = packet.data_mut().get_mut(usize::from(*front)..) else { continue };
             let (sequence, esn) = (*sequence, sa.hot.esn);
             jobs.push(Job { key: sa.key.as_ref(), sequence, esn, data, icv: [0; MAX_ICV], ok: false });
             done.push(sealed);
         }
-        self.aead.seal_burst(&mut jobs);
+        if jobs.is_empty() {
+            return;
+        }
+        self.crypto.seal_burst(&mut jobs);
         for (job, sealed) in jobs.iter().zip(done) {
             *sealed = job.ok;
         }
     }
 
-    /// Counts, and hands over to transmission.
-    pub(crate) fn sealed<B: Buffer>(
+    /// One burst for all AH packets: mutable fields masked, ICV computed, fields back (RFC 4302 §3.3.3).
+    fn authenticate<B: Buffer>(&mut self, packets: &mut Batch<Sealing<B>>, groups: &OutboundGroups<A::Key>) {
+        let is_ah = |sealing: &Sealing<B>| {
+            let hot = groups.get(sealing.group).and_then(OutboundGroup::hot);
+            hot.filter(|hot| hot.shape.protocol == IpsecProtocol::Ah).is_some()
+        };
+        if !packets.iter().any(is_ah) {
+            return;
+        }
+        let mut masked: ArrayVec<Option<Saved>, BURST> = ArrayVec::new();
+        for sealing in packets.iter_mut() {
+            let hot = groups.get(sealing.group).and_then(OutboundGroup::hot);
+            let hot = hot.filter(|hot| hot.shape.protocol == IpsecProtocol::Ah);
+            masked.push(hot.and_then(|hot| prepare_ah(sealing, hot)));
+        }
+        let mut jobs: ArrayVec<Job<'_, A::Key>, BURST> = ArrayVec::new();
+        for (sealing, saved) in packets.iter_mut().zip(&masked) {
+            let sa = groups.get(sealing.group).and_then(|group| group.sa.as_ref());
+            let Some(sa) = sa.filter(|_| saved.is_some()) else { continue };
+            let (sequence, esn) = (sealing.sequence, sa.hot.esn);
+            let data = sealing.packet.data_mut();
+            jobs.push(Job { key: sa.key.as_ref(), sequence, esn, data, icv: [0; MAX_ICV], ok: false });
+        }
+        self.crypto.seal_burst(&mut jobs);
+        let icvs: ArrayVec<Option<[u8; MAX_ICV]>, BURST> = jobs.iter().map(|job| job.ok.then_some(job.icv)).collect();
+        drop(jobs);
+        let mut icvs = icvs.into_iter();
+        for (sealing, saved) in packets.iter_mut().zip(&masked) {
+            let Some((saved, icv)) = saved.as_ref().and_then(|saved| Some((saved, icvs.next()?))) else { continue };
+            let hot = groups.get(sealing.group).and_then(OutboundGroup::hot);
+            sealing.sealed = hot.zip(icv).is_some_and(|(hot, icv)| finish_ah(sealing, hot, saved, &icv).is_some());
+        }
+    }
+
+    /// Counts, and hands over to transmission or to the next SA.
+    fn sealed<B: Buffer>(
         &mut self,
         now: Tick,
         packets: Batch<Sealing<B>>,
         groups: &OutboundGroups<A::Key>,
-        leaving: &mut Batch<Leaving<B>>,
-    ) {
+    ) -> Sealed<B> {
+        let mut out = Sealed { again: Batch::new(), leaving: Batch::new() };
         let mut sums: ArrayVec<(u64, u64), BURST> = groups.iter().map(|_| (0, 0)).collect();
         for mut sealing in packets {
-            let group = groups.get(sealing.group);
-            let parts = group.and_then(|group| Some((group.hot()?, group.hop?))).filter(|_| sealing.sealed);
-            let Some((hot, hop)) = parts else {
+            let sa = groups.get(sealing.group).and_then(|group| Some((group.sa.as_ref()?, group.hop?)));
+            let Some((sa, hop)) = sa.filter(|_| sealing.sealed) else {
                 self.counters.drop(DropReason::SealFailed);
                 continue;
             };
-            if hot.encapsulated && hot.outer_v6 {
-                udp_checksum_v6(sealing.packet.data_mut());
+            if sa.hot.encapsulated && sa.hot.outer_v6 {
+                udp_checksum_v6(sealing.packet.data_mut(), usize::from(sealing.front).saturating_sub(udp::LEN));
             }
             if let Some((count, bytes)) = sums.get_mut(sealing.group) {
                 *count += 1;
                 *bytes += sealing.inner_len as u64;
             }
-            leaving.push(Leaving { packet: sealing.packet, hop });
+            match sa.cold.bundle {
+                None => out.leaving.push(Leaving { packet: sealing.packet, hop }),
+                Some(child) => match next_layer(sealing, child) {
+                    Ok(protect) => out.again.push(protect),
+                    Err(reason) => self.counters.drop(reason),
+                },
+            }
         }
         for (group, (count, bytes)) in groups.iter().zip(sums) {
             let Some(hot) = group.hot().filter(|_| count > 0) else { continue };
@@ -170,6 +282,32 @@ impl<A: Crypto> Worker<A> {
             self.counters.add(WorkerCounter::SealedPackets, count);
             self.counters.add(WorkerCounter::SealedBytes, bytes);
         }
+        out
+    }
+
+    /// A packet of nobody's data through the child's SA (RFC 4303 §2.6): `packet` is what is to be inside, as long as a
+    /// packet may be.
+    pub(crate) fn send_dummy<B: Buffer>(&mut self, view: &View, child: ChildId, mut packet: B, io: &mut impl Io<B>) {
+        let mut groups = OutboundGroups::new();
+        let group = self.outbound_group(view, child, &mut groups);
+        let Some((sa, group_of)) = group.and_then(|at| groups.get_mut(at)).and_then(OutboundGroup::parts) else {
+            return;
+        };
+        let tunnel = sa.hot.shape.is_tunnel() && sa.hot.shape.protocol == IpsecProtocol::Esp;
+        if !tunnel || group_of.expired || group_of.hop.is_none() || !fit(&mut packet, group_of.inner_mtu) {
+            return;
+        }
+        *group_of.wanting = 1;
+        let transit =
+            Transit { packet, origin: Origin::Own, port: PortId(u16::MAX), head: Head::of_dummy(sa.cold.tunnel) };
+        let mut packets = Batch::new();
+        packets.push(sealing(transit, 0, Inside::Dummy, 0));
+        self.reserve(&mut packets, &mut groups);
+        self.encapsulate(&mut packets, &groups);
+        self.seal(&mut packets, &groups);
+        let sealed = self.sealed(view.now, packets, &groups);
+        self.counters.add(WorkerCounter::DummiesSent, sealed.leaving.len() as u64);
+        self.transmit(sealed.leaving, io);
     }
 }
 
@@ -178,8 +316,9 @@ impl<K> OutboundGroup<K> {
         self.sa.as_ref().map(|sa| &sa.hot)
     }
 
-    fn parts(&mut self) -> Option<(&OutboundSa<K>, &mut u32, Option<Hop>, bool)> {
-        Some((self.sa.as_ref()?, &mut self.wanting, self.hop, self.expired))
+    fn parts(&mut self) -> Option<(&OutboundSa<K>, GroupOf<'_>)> {
+        let Self { sa, hop, inner_mtu, expired, wanting, .. } = self;
+        Some((sa.as_ref()?, GroupOf { hop: *hop, inner_mtu: *inner_mtu, expired: *expired, wanting }))
     }
 
     /// Where the burst's range could not be reserved, the last numbers of the SA are handed out singly.
@@ -198,112 +337,92 @@ impl<K> OutboundGroup<K> {
     }
 }
 
-/// Everything an SA asks of a packet before it seals it.
-fn admit<K, B: Buffer>(
-    sa: &OutboundSa<K>,
-    expired: bool,
+/// What a group says beside its SA.
+struct GroupOf<'a> {
     hop: Option<Hop>,
-    transit: &Transit<B>,
-) -> Result<(), DropReason> {
-    if !sa.cold.carries(&transit.head.flow) {
+    inner_mtu: usize,
+    expired: bool,
+    wanting: &'a mut u32,
+}
+
+impl GroupOf<'_> {
+    fn admit<K, B: Buffer>(&self, sa: &OutboundSa<K>, transit: &Transit<B>) -> Result<(), DropReason> {
+        if self.expired {
+            return Err(DropReason::LifetimeExpired);
+        }
+        if self.hop.is_none() {
+            return Err(DropReason::NoRoute);
+        }
+        let after = sa.hot.handling.fragment == FragmentWhen::After && sa.hot.shape.is_tunnel();
+        let cut_later = after && sa.cold.bundle.is_none() && may_be_cut(&sa.hot, &transit.head);
+        if transit.packet.data().len() > self.inner_mtu && !cut_later {
+            return Err(DropReason::TooBig);
+        }
+        Ok(())
+    }
+}
+
+/// May this SA carry such a packet (RFC 4301 §5.1)?
+fn admit<K, B: Buffer>(sa: &OutboundSa<K>, transit: &Transit<B>) -> Result<(), DropReason> {
+    let flow = &transit.head.flow;
+    let ends = sa.cold.tunnel;
+    // RFC 4301 §4.1: transport mode is between the two ends themselves.
+    let between_ends =
+        sa.hot.shape.mode == SaMode::Tunnel || (flow.source, flow.destination) == (ends.local, ends.remote);
+    if !between_ends || !sa.cold.carries(flow) {
         return Err(DropReason::OutboundSelectorMismatch);
-    }
-    if expired {
-        return Err(DropReason::LifetimeExpired);
-    }
-    let hop = hop.ok_or(DropReason::NoRoute)?;
-    if transit.packet.data().len() > sa.hot.inner_mtu(hop.mtu) {
-        return Err(DropReason::TooBig);
     }
     Ok(())
 }
 
-/// `None` without room in the buffer.
-fn wrap<B: Buffer>(packet: &mut B, hot: &OutboundHot, sequence: u64, head: &Head) -> Option<()> {
-    let pad = pad_len(packet.data().len());
-    let next = if head.is_v6() { protocol::IPV6 } else { protocol::IPV4 };
-    let trailer = packet.append(usize::from(pad) + 2 + ICV)?;
-    // RFC 4303 §2.4: 1, 2, 3, ..., then how many, then what was padded.
-    for (octet, value) in trailer.iter_mut().zip((1..=pad).chain([pad, next])) {
-        *octet = value;
+fn padded_to(hot: &OutboundHot, inner_mtu: usize) -> u16 {
+    let target = match hot.handling.tfc {
+        Tfc::Off => return 0,
+        Tfc::ToMtu => inner_mtu,
+        Tfc::To(len) => inner_mtu.min(usize::from(len)),
+    };
+    target as u16
+}
+
+fn sealing<B: Buffer>(transit: Transit<B>, group: usize, inside: Inside, padded_to: u16) -> Sealing<B> {
+    let Transit { packet, head, port, .. } = transit;
+    let inner_len = packet.data().len();
+    Sealing { packet, port, inside, front: 0, padded_to, head, group, sequence: 0, inner_len, sealed: false }
+}
+
+/// At most `len` octets.
+fn fit<B: Buffer>(packet: &mut B, len: usize) -> bool {
+    let excess = packet.data().len().saturating_sub(len);
+    packet.trim_back(excess)
+}
+
+/// `None`: the headers do not allow it, or there is no room for the upper half of the sequence number.
+fn prepare_ah<B: Buffer>(sealing: &mut Sealing<B>, hot: &OutboundHot) -> Option<Saved> {
+    let offset = usize::from(sealing.front);
+    let saved = mask(sealing.packet.data_mut(), offset, usize::from(hot.shape.icv), Side::Sealing).ok()?;
+    if hot.esn {
+        // RFC 4302 §2.5.1: authenticated and not sent.
+        let high = (sealing.sequence >> 32) as u32;
+        sealing.packet.append(4)?.copy_from_slice(&high.to_be_bytes());
     }
-    let template = hot.template();
-    let front = packet.prepend(template.len() + ESP_HEAD)?;
-    let (outer, esp_head) = front.split_at_mut_checked(template.len())?;
-    outer.copy_from_slice(template);
-    let header = esp::Repr { spi: u32::from_be_bytes(hot.spi), sequence: sequence as u32 };
-    esp_head.first_chunk_mut().map(|octets| *octets = header.to_bytes())?;
-    let total = packet.data().len();
-    if hot.outer_v6 {
-        finish_v6(packet.data_mut(), hot, total, head)?
-    } else {
-        finish_v4(packet, hot, total, sequence, head)?
+    Some(saved)
+}
+
+fn finish_ah<B: Buffer>(sealing: &mut Sealing<B>, hot: &OutboundHot, saved: &Saved, icv: &[u8; MAX_ICV]) -> Option<()> {
+    if hot.esn && !sealing.packet.trim_back(4) {
+        return None;
     }
+    let packet = sealing.packet.data_mut();
+    saved.restore(packet);
+    let (at, len) = (usize::from(sealing.front) + ah::LEN, usize::from(hot.shape.icv));
+    packet.get_mut(at..at + len)?.copy_from_slice(icv.get(..len)?);
     Some(())
 }
 
-/// Octets until packet, padding and the two trailer octets are a multiple of 4 (RFC 4303 §2.4).
-const fn pad_len(inner: usize) -> u8 {
-    (2usize.wrapping_sub(inner) & 3) as u8
-}
-
-fn finish_v4<B: Buffer>(packet: &mut B, hot: &OutboundHot, total: usize, sequence: u64, head: &Head) -> Option<()> {
-    let (outer, rest) = packet.data_mut().split_first_chunk_mut::<{ ipv4::LEN }>()?;
-    outer[1] = ecn::outer(head.tos);
-    [outer[2], outer[3]] = u16::try_from(total).ok()?.to_be_bytes();
-    // RFC 4301 §8.1: DF is the inner one. RFC 6864 §4.1: without it the identification must not repeat soon.
-    if head.dont_fragment {
-        [outer[6], outer[7]] = [0x40, 0];
-    } else {
-        [outer[4], outer[5]] = (sequence as u16).to_be_bytes();
-    }
-    if hot.encapsulated {
-        set_udp_length(rest, total.checked_sub(ipv4::LEN)?)?;
-    }
-    if !packet.request_ipv4_checksum(ethernet::LEN as u16, ipv4::LEN as u16) {
-        let outer = packet.data_mut().first_chunk_mut::<{ ipv4::LEN }>()?;
-        [outer[10], outer[11]] = checksum::of(outer).to_be_bytes();
-    }
-    Some(())
-}
-
-fn finish_v6(packet: &mut [u8], hot: &OutboundHot, total: usize, head: &Head) -> Option<()> {
-    let payload = total.checked_sub(ipv6::LEN)?;
-    ipv6::set_traffic_class(packet, ecn::outer(head.tos))?;
-    let (outer, rest) = packet.split_first_chunk_mut::<{ ipv6::LEN }>()?;
-    [outer[4], outer[5]] = u16::try_from(payload).ok()?.to_be_bytes();
-    if hot.encapsulated {
-        set_udp_length(rest, payload)?;
-    }
-    Some(())
-}
-
-fn set_udp_length(header: &mut [u8], length: usize) -> Option<()> {
-    let header = header.first_chunk_mut::<{ udp::LEN }>()?;
-    [header[4], header[5]] = u16::try_from(length).ok()?.to_be_bytes();
-    Some(())
-}
-
-/// RFC 8200 §8.1: UDP over IPv6 needs its checksum; over IPv4 it is sent as zero (RFC 3948 §2.1).
-fn udp_checksum_v6(packet: &mut [u8]) -> Option<()> {
-    let (header, _) = ipv6::Header::parse(packet).ok()?;
-    let (source, destination) = (IpAddr::V6(header.source()), IpAddr::V6(header.destination()));
-    let (_, datagram) = packet.split_at_mut_checked(ipv6::LEN)?;
-    let sum = checksum::Sum::pseudo(source, destination, protocol::UDP, datagram.len())?.add_bytes(datagram);
-    let header = datagram.first_chunk_mut::<{ udp::LEN }>()?;
-    [header[6], header[7]] = sum.finish_udp().to_be_bytes();
-    Some(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn padding_fills_words() {
-        for len in 0..64usize {
-            let pad = usize::from(pad_len(len));
-            assert!(pad < 4 && (len + pad + 2).is_multiple_of(4), "{len}: {pad}");
-        }
-    }
+/// A sealed packet as one to be sealed by another SA.
+fn next_layer<B: Buffer>(sealing: Sealing<B>, child: ChildId) -> Result<Protect<B>, DropReason> {
+    let Sealing { packet, port, .. } = sealing;
+    let head = Head::parse(packet.data(), ChecksumMode::Trusted)?;
+    let transit = Transit { packet, origin: Origin::Own, port, head };
+    Ok(Protect { transit, child, trap: false, pfp: culvert_model::Pfp::NONE, settled: false })
 }

@@ -9,16 +9,21 @@ use crate::housekeeping::Housekeeping;
 use crate::io::{Io, Origin, PortId, Punt, Tick};
 use crate::packet::{Head, Transit};
 use crate::retire::Retired;
+use crate::sa::SECOND;
 use crate::sad::{Entry, Installed};
 use crate::topology::{Attachment, Hop};
 use crate::worker::{Batch, seconds};
 use culvert_link::record::Datagram;
+use culvert_model::ChildId;
 use culvert_telemetry::{DropReason, WorkerCounter};
 use culvert_wire::ipv4::ChecksumMode;
 use culvert_wire::{Mac, ethernet};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+/// Dummy packets of one SA in one tick.
+const MAX_DUMMIES: u16 = 64;
 
 /// The caller's ports; what housekeeping would leave to housekeeping comes back to it.
 pub(crate) struct OwnIo<'a, B, I> {
@@ -67,7 +72,8 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
             self.announce(io);
         }
         self.keep_alive(now, io);
-        self.watch_ages();
+        self.send_dummies(now, io);
+        self.watch_ages(now);
         self.neighbours.handle_timeout(now);
         self.fragments.handle_timeout(now);
         self.after_fragments(now, io);
@@ -91,8 +97,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
         let shared = self.shared.clone();
         for Entry { sa, marks } in self.sad.some(&mut self.cursor.clone(), PER_TICK) {
             let Installed::Outbound(sa) = sa else { continue };
-            let bound = shared.outbound_of(sa.cold.child);
-            let is_bound = bound.as_ref().and_then(|bound| bound.as_ref()).is_some_and(|bound| Arc::ptr_eq(bound, sa));
+            let is_bound = shared.is_bound(sa);
             let Some(ports) = sa.cold.encapsulation.filter(|ports| !ports.keepalive.is_zero() && is_bound) else {
                 continue;
             };
@@ -114,6 +119,43 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
                 self.own.counters.add(WorkerCounter::NatKeepalivesSent, 1);
                 self.send_past_policy(now, io);
             }
+        }
+    }
+
+    /// As many as each SA owes since the last call, behind as `keep_alive`.
+    fn send_dummies(&mut self, now: Tick, io: &mut impl Io<B>) {
+        let mut owed: Vec<(ChildId, u16)> = Vec::new();
+        let shared = self.shared.clone();
+        for Entry { sa, marks } in self.sad.some(&mut self.cursor.clone(), PER_TICK) {
+            let Installed::Outbound(sa) = sa else { continue };
+            let rate = sa.cold.handling.dummies;
+            if rate == 0 || !shared.is_bound(sa) {
+                continue;
+            }
+            // A pause of this thread is not made up for: at most a second's worth at once.
+            let elapsed = now.saturating_sub(marks.dummies).min(SECOND);
+            let count = elapsed.saturating_mul(u64::from(rate)) / SECOND;
+            if count > 0 {
+                marks.dummies = now;
+                owed.push((sa.cold.child, count as u16));
+            }
+        }
+        for (child, count) in owed {
+            for _ in 0..count.min(MAX_DUMMIES) {
+                self.send_dummy(now, child, io);
+            }
+        }
+    }
+
+    /// Of all lengths, so that they look like packets: what is inside is encrypted and need not be random.
+    fn send_dummy(&mut self, now: Tick, child: ChildId, io: &mut impl Io<B>) {
+        self.identification = self.identification.wrapping_add(1);
+        let len = 40 + usize::from(self.identification.wrapping_mul(0x9e37) % 1400);
+        self.scratch.clear();
+        self.scratch.resize(len, 0);
+        if let Some(packet) = self.buffer_of_scratch(io) {
+            let view = self.shared.view(now);
+            self.own.send_dummy(&view, child, packet, &mut OwnIo { io, returned: &mut self.returned });
         }
     }
 

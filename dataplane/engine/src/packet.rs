@@ -1,12 +1,13 @@
 //! What the stages know of a packet, and the checks every IP packet passes, from a port or out of a tunnel.
 
+use crate::encapsulate::Inside;
 use crate::io::{Origin, PortId};
 use crate::reason;
 use crate::topology::{Hop, Topology, is_link_local};
-use culvert_model::{Flow, Spi};
+use culvert_model::{ChildId, Flow, IpsecProtocol, Spi, Tunnel};
 use culvert_telemetry::DropReason;
 use culvert_wire::ipv4::ChecksumMode;
-use culvert_wire::{self as wire, Fragmentation, ipv4, ipv6};
+use culvert_wire::{self as wire, Fragmentation, ipv4, ipv6, protocol};
 use std::net::{IpAddr, SocketAddr};
 
 /// A packet in clear on its way through the box; `packet` starts at the IP header.
@@ -18,11 +19,12 @@ pub(crate) struct Transit<B> {
     pub head: Head,
 }
 
-/// An ESP packet to the box; `packet` starts at the outer IP header.
+/// An ESP or AH packet to the box; `packet` starts at the outer IP header.
 pub(crate) struct Arrived<B> {
     pub packet: B,
     pub port: PortId,
-    /// Of the ESP header in the packet.
+    pub protocol: IpsecProtocol,
+    /// Of the ESP or AH header in the packet.
     pub offset: u16,
     pub spi: Spi,
     /// Low half of the sequence number.
@@ -32,14 +34,21 @@ pub(crate) struct Arrived<B> {
     pub remote: IpAddr,
     /// Local and remote UDP port.
     pub ports: Option<(u16, u16)>,
+    /// It came out of this child's SA.
+    pub inside: Option<ChildId>,
 }
 
-/// An ESP packet whose SA is known.
+/// An ESP or AH packet whose SA is known.
 pub(crate) struct Opening<B> {
     pub packet: B,
     pub port: PortId,
     pub offset: u16,
+    /// Octets between the IP headers and `offset`: the UDP header, if there is one.
+    pub udp: u8,
     pub tos: u8,
+    /// Addresses of the outer header, for transport mode and audits.
+    pub local: IpAddr,
+    pub remote: IpAddr,
     /// Which SA of the burst.
     pub group: usize,
     pub sequence: u64,
@@ -52,6 +61,12 @@ pub(crate) struct Opening<B> {
 /// A packet to be sealed.
 pub(crate) struct Sealing<B> {
     pub packet: B,
+    pub port: PortId,
+    pub inside: Inside,
+    /// Of the ESP or AH header in the packet, once it is there.
+    pub front: u16,
+    /// Octets that TFC padding is to make of it; 0 for none.
+    pub padded_to: u16,
     pub head: Head,
     /// Which SA of the burst.
     pub group: usize,
@@ -76,6 +91,10 @@ pub(crate) struct Head {
     /// IPv6 may never be fragmented on its way.
     pub dont_fragment: bool,
     pub options: bool,
+    /// Or hop limit.
+    pub ttl: u8,
+    /// IPv6; else 0.
+    pub flow_label: u32,
     /// Of the upper-layer header.
     pub upper: u16,
     /// Header included.
@@ -95,6 +114,8 @@ impl Head {
                     tos: header.tos(),
                     dont_fragment: header.dont_fragment(),
                     options: !header.options().is_empty(),
+                    ttl: header.ttl(),
+                    flow_label: 0,
                     upper: header.header_len() as u16,
                     len: usize::from(header.total_len()),
                 })
@@ -109,12 +130,32 @@ impl Head {
                     tos: header.traffic_class(),
                     dont_fragment: true,
                     options: false,
+                    ttl: header.hop_limit(),
+                    flow_label: header.repr().flow_label,
                     upper: u16::try_from(upper.offset).map_err(|_| DropReason::Ipv6Extensions)?,
                     len: ipv6::LEN + payload.len(),
                 })
             }
             Some(_) => Err(DropReason::BadEthertype),
             None => Err(DropReason::Truncated),
+        }
+    }
+
+    /// Of a packet that is none.
+    pub fn of_dummy(tunnel: Tunnel) -> Self {
+        let Tunnel { local: source, remote: destination } = tunnel;
+        let flow =
+            Flow { source, destination, protocol: protocol::NO_NEXT_HEADER, source_port: None, destination_port: None };
+        Self {
+            flow,
+            fragmentation: Fragmentation::Whole,
+            tos: 0,
+            dont_fragment: true,
+            options: false,
+            ttl: 64,
+            flow_label: 0,
+            upper: 0,
+            len: 0,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::packet::Transit;
 use crate::shared::{View, is_forwarded};
 use crate::spd::Verdict;
 use crate::worker::{Batch, Worker};
-use culvert_model::{ChildId, Flow};
+use culvert_model::{ChildId, Flow, Pfp};
 use culvert_telemetry::{DropReason, WorkerCounter};
 use culvert_wire::ipv4::{self, Hop};
 use culvert_wire::{Fragmentation, ipv6};
@@ -31,6 +31,9 @@ pub(crate) struct Protect<B> {
     pub transit: Transit<B>,
     pub child: ChildId,
     pub trap: bool,
+    pub pfp: Pfp,
+    /// A piece of a packet whose SA and price in TTL are settled.
+    pub settled: bool,
 }
 
 impl<A: Crypto> Worker<A> {
@@ -44,7 +47,9 @@ impl<A: Crypto> Worker<A> {
         let (mut protect, mut clear) = (Batch::new(), Batch::new());
         for transit in packets {
             match self.verdict(view, &transit) {
-                Verdict::Protect { child, trap } => protect.push(Protect { transit, child, trap }),
+                Verdict::Protect { child, trap } => {
+                    protect.push(Protect { transit, child, trap, pfp: Pfp::NONE, settled: false });
+                }
                 Verdict::Forward => {
                     if transit.origin == Origin::Clear {
                         self.counters.add(WorkerCounter::BypassedPackets, 1);

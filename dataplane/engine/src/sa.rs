@@ -1,24 +1,68 @@
 //! A security association as workers see it: what every packet touches apart from what few do.
 
+use crate::io::Tick;
 use crate::replay::ReplayWindow;
 use core::mem::size_of;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use culvert_link::{SaSlot, SlotRef};
 use culvert_model::{
-    ChildId, Direction, Encapsulation, Flow, Lifetime, SaSpec, SlotIndex, Spi, TrafficSelector, Tunnel,
+    ChildId, Direction, Encapsulation, Flow, Handling, IpsecProtocol, Lifetime, SaMode, SaSpec, SlotIndex, Spi, Suite,
+    TrafficSelector, Tunnel,
 };
 use culvert_telemetry::SaCounter;
 use culvert_wire::nat_traversal::NAT_TRAVERSAL_PORT;
-use culvert_wire::{ipv4, ipv6, protocol, udp};
+use culvert_wire::{ah, esp, ipv4, ipv6, protocol, udp};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// Nanoseconds.
+pub(crate) const SECOND: Tick = 1_000_000_000;
 /// Longest outer header: IPv6 and UDP.
 pub(crate) const MAX_TEMPLATE: usize = ipv6::LEN + udp::LEN;
-/// Octets of ESP header and IV (RFC 4303 §2, RFC 4106 §3).
-pub(crate) const ESP_HEAD: usize = 16;
-/// Octets of ICV (RFC 4106 §6).
-pub(crate) const ICV: usize = 16;
+
+/// What an SA puts around a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub protocol: IpsecProtocol,
+    pub mode: SaMode,
+    /// ESP: octets of header and IV. AH: of the whole header over IPv4.
+    pub head: u8,
+    /// ESP: octets of ICV. AH: of the ICV field without padding.
+    pub icv: u8,
+    /// ESP: payload, padding and the two trailer octets are a multiple of this.
+    pub alignment: u8,
+}
+
+impl Shape {
+    pub fn of(suite: Suite, mode: SaMode) -> Self {
+        let (head, icv) = match suite.protocol() {
+            IpsecProtocol::Esp => (esp::LEN + suite.iv_len(), suite.icv_len()),
+            IpsecProtocol::Ah => (ah::LEN + ah::icv_field_len(suite.icv_field(), false), suite.icv_field()),
+        };
+        Self { protocol: suite.protocol(), mode, head: head as u8, icv: icv as u8, alignment: suite.alignment() as u8 }
+    }
+
+    /// Octets that AH's header has in a packet of this family, whose length is padded (RFC 4302 §3.3.3.2.1).
+    pub fn ah_len(self, is_v6: bool) -> usize {
+        ah::LEN + ah::icv_field_len(usize::from(self.icv), is_v6)
+    }
+
+    pub fn is_tunnel(self) -> bool {
+        self.mode == SaMode::Tunnel
+    }
+
+    /// The most octets that can be protected in `room` octets behind the outer headers.
+    pub fn largest(self, room: usize, outer_v6: bool) -> usize {
+        match self.protocol {
+            IpsecProtocol::Ah => room.saturating_sub(self.ah_len(outer_v6)),
+            IpsecProtocol::Esp => {
+                let room = room.saturating_sub(usize::from(self.head) + usize::from(self.icv));
+                // RFC 4303 §2.4: payload, padding and two trailer octets are a multiple.
+                (room / usize::from(self.alignment) * usize::from(self.alignment)).saturating_sub(2)
+            }
+        }
+    }
+}
 
 /// An SA we seal with.
 pub(crate) struct OutboundSa<K> {
@@ -34,20 +78,28 @@ pub(crate) struct OutboundHot {
     pub limits: HardLimits,
     /// [`crate::topology::Topology::hop_cached`].
     pub route: AtomicU64,
+    /// What the path was found to carry, octets of IP packet; 0 where nothing is known.
+    pub path_mtu: AtomicU32,
     pub spi: [u8; 4],
     template: [u8; MAX_TEMPLATE],
     template_len: u8,
+    pub shape: Shape,
     pub esn: bool,
     pub encapsulated: bool,
     pub outer_v6: bool,
+    /// Another SA's headers come around its own.
+    pub bundled: bool,
+    pub handling: Handling,
 }
 
-const _: () = assert!(size_of::<OutboundHot>() == 128);
+const _: () = assert!(size_of::<OutboundHot>() == 192);
 
 /// An SA we open with.
 pub(crate) struct InboundSa<K> {
     pub hot: InboundHot,
     pub key: Arc<K>,
+    /// When a drop was last told of.
+    pub audited: AtomicU64,
     pub cold: Cold,
 }
 
@@ -63,10 +115,12 @@ pub(crate) struct InboundHot {
     /// For guessing the high half of sequence numbers; the window checks by itself.
     pub window_size: u32,
     pub spi: [u8; 4],
+    pub shape: Shape,
     pub esn: bool,
+    pub dscp_inbound: bool,
 }
 
-const _: () = assert!(size_of::<InboundHot>() == 64);
+const _: () = assert!(size_of::<InboundHot>() == 128);
 
 /// What selectors and control ask for.
 #[derive(Clone)]
@@ -78,6 +132,9 @@ pub(crate) struct Cold {
     pub tunnel: Tunnel,
     pub encapsulation: Option<Encapsulation>,
     pub lifetime: Lifetime,
+    pub installed: Tick,
+    pub handling: Handling,
+    pub bundle: Option<ChildId>,
     pub local_ts: Vec<TrafficSelector>,
     pub remote_ts: Vec<TrafficSelector>,
 }
@@ -87,22 +144,49 @@ pub(crate) struct Cold {
 pub(crate) struct HardLimits {
     pub bytes: u64,
     pub packets: u64,
+    /// Not at this moment or after it.
+    pub until: Tick,
+    /// Seconds without a packet.
+    pub idle: u64,
+    /// Seconds.
+    pub installed: u64,
 }
 
 impl HardLimits {
-    fn new(lifetime: &Lifetime) -> Self {
+    fn new(lifetime: &Lifetime, installed: Tick) -> Self {
         let limit = |value| if value == 0 { u64::MAX } else { value };
-        Self { bytes: limit(lifetime.hard_bytes), packets: limit(lifetime.hard_packets) }
+        let until = match lifetime.hard_seconds {
+            0 => Tick::MAX,
+            seconds => installed.saturating_add(seconds.saturating_mul(SECOND)),
+        };
+        Self {
+            bytes: limit(lifetime.hard_bytes),
+            packets: limit(lifetime.hard_packets),
+            until,
+            idle: limit(lifetime.hard_idle),
+            installed: installed / SECOND,
+        }
     }
 
-    /// Has the SA carried all it may? Asked once a burst, because a burst is counted as one.
-    pub fn are_reached(&self, slot: &SaSlot) -> bool {
-        slot.get(SaCounter::Bytes.index()) >= self.bytes || slot.get(SaCounter::Packets.index()) >= self.packets
+    /// Has the SA carried all it may, or its time passed? Asked once a burst, because a burst is counted as one.
+    pub fn are_reached(&self, slot: &SaSlot, now: Tick) -> bool {
+        slot.get(SaCounter::Bytes.index()) >= self.bytes
+            || slot.get(SaCounter::Packets.index()) >= self.packets
+            || now >= self.until
+            || (self.idle != u64::MAX && idle_seconds(slot, self.installed, now) >= self.idle)
     }
 }
 
+/// Seconds since the SA carried a packet, or since it was installed here.
+pub(crate) fn idle_seconds(slot: &SaSlot, installed: u64, now: Tick) -> u64 {
+    let now = now / SECOND;
+    // A time to come was written by an earlier process, whose clock was ahead.
+    let used = Some(slot.last_used()).filter(|used| *used <= now).unwrap_or(0);
+    now.saturating_sub(used.max(installed))
+}
+
 impl Cold {
-    fn new(spec: &SaSpec) -> Self {
+    fn new(spec: &SaSpec, installed: Tick) -> Self {
         Self {
             spi: spec.spi,
             index: spec.slot,
@@ -111,6 +195,9 @@ impl Cold {
             tunnel: spec.tunnel,
             encapsulation: spec.encapsulation,
             lifetime: spec.lifetime,
+            installed,
+            handling: spec.handling,
+            bundle: spec.bundle,
             local_ts: spec.local_ts.clone(),
             remote_ts: spec.remote_ts.clone(),
         }
@@ -133,68 +220,110 @@ impl Cold {
 
 impl<K> OutboundSa<K> {
     /// `None` where the tunnel's addresses are of two families.
-    pub fn new(spec: &SaSpec, slot: SlotRef, key: Arc<K>) -> Option<Self> {
-        let (template, template_len) = template(spec.tunnel, spec.encapsulation)?;
-        let hot = OutboundHot {
-            slot,
-            limits: HardLimits::new(&spec.lifetime),
-            route: AtomicU64::new(0),
-            spi: spec.spi.to_be_bytes(),
-            template,
-            template_len,
-            esn: spec.esn,
-            encapsulated: spec.encapsulation.is_some(),
-            outer_v6: spec.tunnel.remote.is_ipv6(),
-        };
-        Some(Self { hot, key, cold: Cold::new(spec) })
+    pub fn new(spec: &SaSpec, slot: SlotRef, key: Arc<K>, now: Tick) -> Option<Self> {
+        let limits = HardLimits::new(&spec.lifetime, now);
+        let hot = OutboundHot::new(spec.tunnel, spec.encapsulation, slot, limits, Rules::of(spec))?;
+        Some(Self { hot, key, cold: Cold::new(spec, now) })
     }
 
     /// The same SA with other outer addresses; `None` where they are of two families.
     pub fn moved(&self, tunnel: Tunnel, encapsulation: Option<Encapsulation>) -> Option<Self> {
-        let (template, template_len) = template(tunnel, encapsulation)?;
-        let hot = OutboundHot {
-            slot: self.hot.slot.clone(),
-            limits: self.hot.limits,
-            route: AtomicU64::new(0),
-            spi: self.hot.spi,
-            template,
-            template_len,
-            esn: self.hot.esn,
-            encapsulated: encapsulation.is_some(),
-            outer_v6: tunnel.remote.is_ipv6(),
-        };
+        let old = &self.hot;
+        let rules =
+            Rules { spi: old.spi, shape: old.shape, esn: old.esn, bundled: old.bundled, handling: old.handling };
+        let hot = OutboundHot::new(tunnel, encapsulation, old.slot.clone(), old.limits, rules)?;
         Some(Self { hot, key: self.key.clone(), cold: self.cold.moved(tunnel, encapsulation) })
     }
 }
 
+/// What stays when an SA moves.
+struct Rules {
+    spi: [u8; 4],
+    shape: Shape,
+    esn: bool,
+    bundled: bool,
+    handling: Handling,
+}
+
+impl Rules {
+    fn of(spec: &SaSpec) -> Self {
+        let shape = Shape::of(spec.suite, spec.mode);
+        let (esn, bundled) = (spec.esn, spec.bundle.is_some());
+        Self { spi: spec.spi.to_be_bytes(), shape, esn, bundled, handling: spec.handling }
+    }
+}
+
 impl OutboundHot {
-    /// The outer IP and UDP headers, but for lengths, DSCP and ECN, identification, DF and checksums.
+    fn new(
+        tunnel: Tunnel,
+        encapsulation: Option<Encapsulation>,
+        slot: SlotRef,
+        limits: HardLimits,
+        rules: Rules,
+    ) -> Option<Self> {
+        let (template, template_len) = template(tunnel, encapsulation, &rules)?;
+        Some(Self {
+            slot,
+            limits,
+            route: AtomicU64::new(0),
+            path_mtu: AtomicU32::new(0),
+            spi: rules.spi,
+            template,
+            template_len,
+            shape: rules.shape,
+            esn: rules.esn,
+            encapsulated: encapsulation.is_some(),
+            outer_v6: tunnel.remote.is_ipv6(),
+            bundled: rules.bundled,
+            handling: rules.handling,
+        })
+    }
+
+    /// Tunnel mode: the outer IP and UDP headers, but for lengths, DSCP and ECN, identification, DF, a copied TTL and flow
+    /// label, and checksums.
     pub fn template(&self) -> &[u8] {
         self.template.get(..usize::from(self.template_len)).unwrap_or(&self.template)
     }
 
-    /// The largest inner packet whose sealed form has `mtu` octets at most.
-    pub fn inner_mtu(&self, mtu: u16) -> usize {
-        let room = usize::from(mtu).saturating_sub(self.template().len() + ESP_HEAD + ICV);
-        // RFC 4303 §2.4: inner packet, padding and two trailer octets are a multiple of 4.
-        (room & !3).saturating_sub(2)
+    /// The UDP header alone, where there is one.
+    pub fn udp_header(&self) -> Option<&[u8]> {
+        let ip_len = if self.outer_v6 { ipv6::LEN } else { ipv4::LEN };
+        self.template().get(ip_len..).filter(|header| !header.is_empty())
+    }
+
+    /// The largest inner packet whose sealed form has `mtu` octets at most. Transport mode: with an IP header without
+    /// options.
+    pub fn inner_mtu(&self, mtu: usize) -> usize {
+        let mtu = match self.path_mtu.load(Ordering::Relaxed) {
+            0 => mtu,
+            path => mtu.min(path as usize),
+        };
+        let outer = self.template().len();
+        let inner = self.shape.largest(mtu.saturating_sub(outer), self.outer_v6);
+        match self.shape.mode {
+            SaMode::Tunnel => inner,
+            SaMode::Transport if self.outer_v6 => inner + ipv6::LEN,
+            SaMode::Transport => inner + ipv4::LEN,
+        }
     }
 }
 
 impl<K> InboundSa<K> {
     /// Numbers up to the slot's stored top are never accepted: they may have been before a restart.
-    pub fn new(spec: &SaSpec, slot: SlotRef, key: Arc<K>) -> Self {
+    pub fn new(spec: &SaSpec, slot: SlotRef, key: Arc<K>, now: Tick) -> Self {
         let window = Arc::new(ReplayWindow::new(spec.replay_window, slot.replay_top()));
         let hot = InboundHot {
-            limits: HardLimits::new(&spec.lifetime),
+            limits: HardLimits::new(&spec.lifetime, now),
             window,
             mapping_reported: AtomicU64::new(0),
             window_size: spec.replay_window,
             spi: spec.spi.to_be_bytes(),
+            shape: Shape::of(spec.suite, spec.mode),
             esn: spec.esn,
+            dscp_inbound: spec.handling.dscp_inbound,
             slot,
         };
-        Self { hot, key, cold: Cold::new(spec) }
+        Self { hot, key, audited: AtomicU64::new(0), cold: Cold::new(spec, now) }
     }
 
     /// The UDP port its packets come to, where that is not 4500.
@@ -203,8 +332,8 @@ impl<K> InboundSa<K> {
     }
 
     /// The same SA as control states it again: what was accepted stays accepted.
-    pub fn renewed(&self, spec: &SaSpec, key: Arc<K>) -> Self {
-        let mut new = Self::new(spec, self.hot.slot.clone(), key);
+    pub fn renewed(&self, spec: &SaSpec, key: Arc<K>, now: Tick) -> Self {
+        let mut new = Self::new(spec, self.hot.slot.clone(), key, now);
         new.hot.window = self.hot.window.clone();
         new
     }
@@ -218,22 +347,33 @@ impl<K> InboundSa<K> {
             mapping_reported: AtomicU64::new(0),
             window_size: self.hot.window_size,
             spi: self.hot.spi,
+            shape: self.hot.shape,
             esn: self.hot.esn,
+            dscp_inbound: self.hot.dscp_inbound,
         };
-        Self { hot, key: self.key.clone(), cold: self.cold.moved(tunnel, encapsulation) }
+        let cold = self.cold.moved(tunnel, encapsulation);
+        Self { hot, key: self.key.clone(), audited: AtomicU64::new(0), cold }
     }
 }
 
-fn template(tunnel: Tunnel, encapsulation: Option<Encapsulation>) -> Option<([u8; MAX_TEMPLATE], u8)> {
-    let next = if encapsulation.is_some() { protocol::UDP } else { protocol::ESP };
+fn template(tunnel: Tunnel, encapsulation: Option<Encapsulation>, rules: &Rules) -> Option<([u8; MAX_TEMPLATE], u8)> {
+    let next = match (encapsulation, rules.shape.protocol) {
+        (Some(_), IpsecProtocol::Esp) => protocol::UDP,
+        (None, IpsecProtocol::Esp) => protocol::ESP,
+        (None, IpsecProtocol::Ah) => protocol::AH,
+        // RFC 3948 §1: AH would not survive a NAT.
+        (Some(_), IpsecProtocol::Ah) => return None,
+    };
+    let ttl = rules.handling.ttl.unwrap_or(0);
     let mut octets = arrayvec::ArrayVec::<u8, MAX_TEMPLATE>::new();
     match (tunnel.local, tunnel.remote) {
         (IpAddr::V4(local), IpAddr::V4(remote)) => {
-            let header = ipv4::Repr::new(local, remote, next, 0).to_bytes_without_checksum();
-            octets.try_extend_from_slice(&header).ok()?;
+            let header = ipv4::Repr { ttl, ..ipv4::Repr::new(local, remote, next, 0) };
+            octets.try_extend_from_slice(&header.to_bytes_without_checksum()).ok()?;
         }
         (IpAddr::V6(local), IpAddr::V6(remote)) => {
-            octets.try_extend_from_slice(&ipv6::Repr::new(local, remote, next, 0).to_bytes()).ok()?;
+            let header = ipv6::Repr { hop_limit: ttl, ..ipv6::Repr::new(local, remote, next, 0) };
+            octets.try_extend_from_slice(&header.to_bytes()).ok()?;
         }
         _ => return None,
     }

@@ -7,7 +7,7 @@ use crate::sa::{Cold, InboundSa, OutboundSa};
 use crate::shared::{Foreign, Shared};
 use culvert_link::SlotRef;
 use culvert_link::record::Refusal;
-use culvert_model::{ChildId, Direction, Encapsulation, SaSpec, SlotIndex, Spi, Tunnel};
+use culvert_model::{ChildId, Direction, Encapsulation, IpsecProtocol, SaSpec, SlotIndex, Spi, Tunnel};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub(crate) struct Marks {
     pub limit_seen: Option<(u64, u64)>,
     pub low: bool,
     pub keepalive: Tick,
+    /// When dummies were last sent.
+    pub dummies: Tick,
 }
 
 impl<K> Installed<K> {
@@ -88,7 +90,7 @@ impl<A: Crypto> Sad<A> {
 
     /// Everything is checked before anything changes. The same SA once more (its slot, SPI and direction) renews it:
     /// sequence number, window and counters go on.
-    pub fn install(&mut self, spec: &SaSpec, retired: &mut Retiring<A::Key>) -> Result<(), Refusal> {
+    pub fn install(&mut self, now: Tick, spec: &SaSpec, retired: &mut Retiring<A::Key>) -> Result<(), Refusal> {
         let slot = self.shared.region.slot(spec.slot).ok_or(Refusal::UnknownSlot)?;
         // Control sets the slot up before it sends the SA; anything else is a mistake that could repeat a nonce.
         if slot.spi() != Some(spec.spi) || slot.direction() != Some(spec.direction) {
@@ -99,15 +101,16 @@ impl<A: Crypto> Sad<A> {
             return Err(Refusal::SlotMismatch);
         }
         check_tunnel(spec.tunnel, spec.encapsulation)?;
+        check_headers(spec)?;
         // Before the key is touched: a child beyond the table is a configuration of more children than slots.
         if self.shared.outbound.len() <= spec.child.0 as usize {
             return Err(Refusal::TableFull);
         }
         let key = key_of::<A>(spec)?;
         let sa = match spec.direction {
-            Direction::Inbound => self.build_inbound(spec, slot, key)?,
+            Direction::Inbound => self.build_inbound(now, spec, slot, key)?,
             Direction::Outbound => {
-                let sa = OutboundSa::new(spec, slot, key).ok_or(Refusal::BadTunnel)?;
+                let sa = OutboundSa::new(spec, slot, key, now).ok_or(Refusal::BadTunnel)?;
                 Installed::Outbound(Arc::new(sa))
             }
         };
@@ -121,7 +124,13 @@ impl<A: Crypto> Sad<A> {
         Ok(())
     }
 
-    fn build_inbound(&self, spec: &SaSpec, slot: SlotRef, key: Arc<A::Key>) -> Result<Installed<A::Key>, Refusal> {
+    fn build_inbound(
+        &self,
+        now: Tick,
+        spec: &SaSpec,
+        slot: SlotRef,
+        key: Arc<A::Key>,
+    ) -> Result<Installed<A::Key>, Refusal> {
         if spec.replay_window > MAX_WINDOW {
             return Err(Refusal::BadWindow);
         }
@@ -134,8 +143,8 @@ impl<A: Crypto> Sad<A> {
             Some(Installed::Inbound(old)) if old.hot.window_size != spec.replay_window => {
                 return Err(Refusal::BadWindow);
             }
-            Some(Installed::Inbound(old)) => old.renewed(spec, key),
-            _ => InboundSa::new(spec, slot, key),
+            Some(Installed::Inbound(old)) => old.renewed(spec, key, now),
+            _ => InboundSa::new(spec, slot, key, now),
         })))
     }
 
@@ -292,6 +301,16 @@ fn key_of<A: Crypto>(spec: &SaSpec) -> Result<Arc<A::Key>, Refusal> {
         KeyError::Unsupported(_) => Refusal::Unsupported,
     })?;
     Ok(Arc::new(key))
+}
+
+/// What no SA can do, whatever its keys.
+fn check_headers(spec: &SaSpec) -> Result<(), Refusal> {
+    let ah = spec.suite.protocol() == IpsecProtocol::Ah;
+    // RFC 3948 §1: AH does not survive a NAT. A bundle that is its own outer SA has no end.
+    if (ah && spec.encapsulation.is_some()) || spec.bundle == Some(spec.child) {
+        return Err(Refusal::BadTunnel);
+    }
+    Ok(())
 }
 
 fn check_tunnel(tunnel: Tunnel, encapsulation: Option<Encapsulation>) -> Result<(), Refusal> {

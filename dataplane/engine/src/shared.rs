@@ -27,6 +27,8 @@ pub struct Shared<A: Crypto> {
     pub(crate) foreign: ArcSwap<Foreign>,
     /// The SA that a child sends by.
     pub(crate) outbound: Box<[ArcSwapOption<OutboundSa<A::Key>>]>,
+    /// When a packet of no SA was last told of.
+    pub(crate) audited: AtomicU64,
     /// When each child last raised an acquire, plus one.
     acquired: Box<[AtomicU64]>,
     fragment_id: AtomicU32,
@@ -69,6 +71,7 @@ impl<A: Crypto> Shared<A> {
             inbound: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
             foreign: ArcSwap::default(),
             outbound: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
+            audited: AtomicU64::new(0),
             acquired: (0..slots).map(|_| AtomicU64::new(0)).collect(),
             fragment_id: AtomicU32::new(0),
         }))
@@ -109,6 +112,12 @@ impl<A: Crypto> Shared<A> {
     pub(crate) fn next_fragment_id(&self) -> u32 {
         // Relaxed: nothing but the number itself is shared.
         self.fragment_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Does its child send by this very SA?
+    pub(crate) fn is_bound(&self, sa: &Arc<OutboundSa<A::Key>>) -> bool {
+        let bound = self.outbound_of(sa.cold.child);
+        bound.as_ref().and_then(|bound| bound.as_ref()).is_some_and(|bound| Arc::ptr_eq(bound, sa))
     }
 
     /// `true` once a second for each child.

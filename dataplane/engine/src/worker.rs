@@ -4,29 +4,35 @@ use crate::buffer::Buffer;
 use crate::counters::Counters;
 use crate::crypto::Crypto;
 use crate::flow_cache::FlowCache;
+use crate::fragment::split::split_v4;
 use crate::io::{BURST, Io, PortId, Punt, Tick};
-use crate::packet::{Arrived, Leaving, Transit};
+use crate::packet::{Arrived, Head, Transit};
+use crate::policy::Protect;
 use crate::shared::{Shared, View};
 use arrayvec::ArrayVec;
 use culvert_telemetry::{DropReason, WorkerCounter};
+use culvert_wire::ipv4::ChecksumMode;
 use std::sync::Arc;
 
 /// Packets of one burst on their way from stage to stage. No stage makes more packets than came in, so none overflows.
 pub(crate) type Batch<T> = ArrayVec<T, BURST>;
 
+/// SAs around one packet: two of a bundle, in a tunnel that is itself one of two.
+pub(crate) const MAX_LAYERS: usize = 4;
+
 /// One thread's packet path.
 pub struct Worker<A: Crypto> {
     pub(crate) shared: Arc<Shared<A>>,
-    pub(crate) aead: A,
+    pub(crate) crypto: A,
     pub(crate) counters: Counters,
     pub(crate) flows: FlowCache,
 }
 
 impl<A: Crypto> Worker<A> {
     /// `index` is the thread's counter block in the link; `None` where the link has no such block.
-    pub fn new(shared: Arc<Shared<A>>, index: usize, aead: A) -> Option<Self> {
+    pub fn new(shared: Arc<Shared<A>>, index: usize, crypto: A) -> Option<Self> {
         let counters = Counters::new(shared.region.worker_counters(index)?);
-        Some(Self { shared, aead, counters, flows: FlowCache::new() })
+        Some(Self { shared, crypto, counters, flows: FlowCache::new() })
     }
 
     /// The thread's counters, for what the caller counts.
@@ -63,33 +69,74 @@ impl<A: Crypto> Worker<A> {
     fn open_and_send<B: Buffer>(
         &mut self,
         view: &View,
-        esp: Batch<Arrived<B>>,
+        mut sealed: Batch<Arrived<B>>,
         mut transit: Batch<Transit<B>>,
         io: &mut impl Io<B>,
     ) {
-        if !esp.is_empty() {
-            let (mut esp, mut groups) = self.find_inbound(esp);
-            self.check_replay(&mut esp, &groups);
-            self.open(&mut esp, &groups);
-            self.commit_replay(&mut esp, &groups);
-            self.accept(view, esp, &mut groups, &mut transit, io);
+        for _ in 0..MAX_LAYERS {
+            if sealed.is_empty() {
+                break;
+            }
+            sealed = self.unprotect(view, sealed, &mut transit, io);
         }
+        self.counters.drops(DropReason::TooManyLayers, sealed.len() as u64);
         self.send(view, transit, io);
     }
 
     /// The second half: from a packet in clear to the wire. Housekeeping enters here with packets of the box's own.
     pub(crate) fn send<B: Buffer>(&mut self, view: &View, transit: Batch<Transit<B>>, io: &mut impl Io<B>) {
-        let mut leaving: Batch<Leaving<B>> = Batch::new();
         let (protect, clear) = self.judge(view, transit, io);
-        if !protect.is_empty() {
-            let (mut esp, mut groups) = self.find_outbound(view, protect, io);
-            self.reserve(&mut esp, &mut groups);
-            self.encapsulate(&mut esp, &groups);
-            self.seal(&mut esp, &groups);
-            self.sealed(view.now, esp, &groups, &mut leaving);
-        }
+        let mut oversize = Batch::new();
+        self.protect_all(view, protect, &mut oversize, io);
+        let mut leaving = Batch::new();
         self.route(view, clear, &mut leaving, io);
         self.transmit(leaving, io);
+        for (packet, mtu) in oversize {
+            self.protect_pieces(view, packet, mtu, io);
+        }
+    }
+
+    /// Through one SA or the SAs of a bundle, and out.
+    fn protect_all<B: Buffer>(
+        &mut self,
+        view: &View,
+        mut packets: Batch<Protect<B>>,
+        oversize: &mut Batch<(Protect<B>, usize)>,
+        io: &mut impl Io<B>,
+    ) {
+        for _ in 0..MAX_LAYERS {
+            if packets.is_empty() {
+                return;
+            }
+            let sealed = self.protect(view, packets, oversize, io);
+            self.transmit(sealed.leaving, io);
+            packets = sealed.again;
+        }
+        self.counters.drops(DropReason::TooManyLayers, packets.len() as u64);
+    }
+
+    /// RFC 4301 §7, §8.2: an IPv4 packet too large for its tunnel goes in pieces, each sealed by the SA of the whole.
+    #[cold]
+    fn protect_pieces<B: Buffer>(&mut self, view: &View, whole: Protect<B>, mtu: usize, io: &mut impl Io<B>) {
+        let Protect { transit: Transit { packet, origin, port, .. }, child, trap, pfp, .. } = whole;
+        let pieces = match split_v4(packet, mtu, || io.allocate()) {
+            Ok(pieces) => pieces,
+            Err(error) => return self.counters.drop(error.reason()),
+        };
+        let mut packets = Batch::new();
+        for packet in pieces {
+            match Head::parse(packet.data(), ChecksumMode::Trusted) {
+                Ok(head) => {
+                    let transit = Transit { packet, origin, port, head };
+                    packets.push(Protect { transit, child, trap, pfp, settled: true });
+                }
+                Err(reason) => self.counters.drop(reason),
+            }
+        }
+        let mut oversize = Batch::new();
+        self.protect_all(view, packets, &mut oversize, io);
+        // They were made to fit; the SA may have changed meanwhile.
+        self.counters.drops(DropReason::TooBig, oversize.len() as u64);
     }
 
     /// To housekeeping, or dropped where its queue is full.

@@ -238,7 +238,7 @@ impl Gateway {
     }
 
     fn apply(&mut self, command: Command) {
-        self.house.apply(1, command);
+        self.house.apply(1, 1, command);
         assert!(matches!(self.house.poll_event(), Some(Event::Done { token: 1, result: Ok(()) })));
     }
 

@@ -27,6 +27,7 @@ declare! {
         NeighbourAdvertisements = "neighbour_advertisements", "Neighbour solicitations answered.";
         EchoReplies = "echo_replies", "ICMP and ICMPv6 echo requests answered.";
         IcmpErrors = "icmp_errors", "ICMP and ICMPv6 errors sent.";
+        DummiesSent = "dummies_sent", "Dummy packets sent to hide how much is said (RFC 4303 §2.6).";
         NatKeepalivesSent = "nat_keepalives_sent", "NAT keepalives sent (RFC 3948 §2.3).";
         CommandsApplied = "commands_applied", "Commands of the control plane applied.";
         CommandsRefused = "commands_refused", "Commands of the control plane refused.";

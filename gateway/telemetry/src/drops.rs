@@ -48,16 +48,19 @@ declare! {
         SequenceExhausted = "sequence_exhausted", "The SA has used its last sequence number (RFC 4303 §3.3.3).";
         LifetimeExpired = "lifetime_expired", "The SA passed its hard lifetime.";
         TooBig = "too_big", "Larger than the way out allows; the sender was told if it may not be fragmented.";
+        TooManyLayers = "too_many_layers", "More SAs around one packet than any bundle has.";
         NoHeadroom = "no_headroom", "No room in the buffer for the tunnel headers.";
         SealFailed = "seal_failed", "The cipher refused to seal.";
 
         UnknownSpi = "unknown_spi", "ESP with an SPI of no SA here.";
+        NotInBundle = "not_in_bundle", "Came without the outer SA that its bundle has (RFC 4301 §5.2).";
         WrongSpiMode = "wrong_spi_mode", "ESP whose SA is outbound, or whose address or encapsulation is not the SA's.";
         FragmentOuter = "fragment_outer", "Fragment where AH or transport mode wants a whole packet (RFC 4302 §3.3.4, RFC 4303 §3.3.4).";
         EspTruncated = "esp_truncated", "ESP too short for header, IV, trailer and ICV.";
         ReplayDuplicate = "replay_duplicate", "Sequence number was already received (RFC 4303 §3.4.3).";
         ReplayTooOld = "replay_too_old", "Sequence number left of the replay window (RFC 4303 §3.4.3).";
         IcvFailed = "icv_failed", "Integrity check failed (RFC 4303 §3.4.4).";
+        AhHeader = "ah_header", "AH whose length, or whose headers before it, cannot be (RFC 4302 §2.2, §3.3.3).";
         BadPadding = "bad_padding", "Padding wrong after decryption (RFC 4303 §2.4).";
         DummyPacket = "dummy_packet", "Dummy packet, next header 59; absorbed (RFC 4303 §2.6).";
         BadInnerHeader = "bad_inner_header", "What was inside the tunnel is no IP packet.";

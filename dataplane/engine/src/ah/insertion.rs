@@ -26,6 +26,29 @@ pub(crate) fn insertion_point(packet: &[u8]) -> Result<InsertionPoint, Error> {
     }
 }
 
+/// Where the number of the header at `offset` stands, which ESP or AH that arrived is.
+pub(crate) fn announced_at(packet: &[u8], offset: usize) -> Option<usize> {
+    if packet.first()? >> 4 == 4 {
+        return Some(9);
+    }
+    let (mut at, mut announced_at, mut next) = (ipv6::LEN, 6, *packet.get(6)?);
+    for _ in 0..=ipv6::MAX_EXTENSION_HEADERS {
+        if at == offset {
+            return Some(announced_at);
+        }
+        let len = match next {
+            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
+                (usize::from(*packet.get(at + 1)?) + 1) * 8
+            }
+            protocol::FRAGMENT => ipv6::FRAGMENT_LEN,
+            _ => return None,
+        };
+        (announced_at, next) = (at, *packet.get(at)?);
+        at += len;
+    }
+    None
+}
+
 fn behind_ipv4(packet: &[u8]) -> Result<InsertionPoint, Error> {
     let fixed = packet.first_chunk::<{ ipv4::LEN }>().ok_or(Error::Truncated)?;
     let offset = usize::from(fixed[0] & 0x0f) * 4;

@@ -84,7 +84,7 @@ fn the_same_sa_once_more_goes_on_where_it_was() {
 fn a_removal_is_answered_when_no_worker_is_left_in_the_sa() {
     let (mut a, mut b, inbound, outbound) = one_way();
     let reader = b.shared.inbound_by_spi(inbound.spi).unwrap();
-    b.house.apply(900, Command::Remove { slot: inbound.slot, spi: inbound.spi, direction: Direction::Inbound });
+    b.house.apply(1, 900, Command::Remove { slot: inbound.slot, spi: inbound.spi, direction: Direction::Inbound });
     assert_eq!(b.house.poll_event(), None);
     a.receive(1, LAN, [from_host(b"x")]);
     let wire = a.sent().pop().unwrap();

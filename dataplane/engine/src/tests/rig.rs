@@ -64,6 +64,8 @@ pub struct Gateway {
     pub house: Housekeeping<RustCrypto, VecBuffer>,
     pub io: TestIo,
     pub site: u8,
+    /// What commands and frames meet.
+    pub now: Tick,
     next_token: u64,
 }
 
@@ -115,13 +117,13 @@ impl Gateway {
         shared.topology.store(Arc::new(shared.topology.load().with_neighbours(neighbours)));
         let worker = Worker::new(shared.clone(), 0, RustCrypto).unwrap();
         let house = Housekeeping::new(shared.clone(), 63, RustCrypto, 0).unwrap();
-        Self { region, shared, worker, house, io: TestIo::default(), site, next_token: 1 }
+        Self { region, shared, worker, house, io: TestIo::default(), site, now: 1, next_token: 1 }
     }
 
     pub fn apply(&mut self, command: Command) -> Result<(), Refusal> {
         let token = self.next_token;
         self.next_token += 1;
-        self.house.apply(token, command);
+        self.house.apply(self.now, token, command);
         // Where workers run, the answer waits for them.
         let answer = (0..1_000_000).find_map(|_| {
             let event = self.house.poll_event();
@@ -236,7 +238,7 @@ pub fn bypass_all() -> Vec<Policy> {
 }
 
 pub fn carries_packet(punt: &Punt<VecBuffer>) -> bool {
-    !matches!(punt, Punt::Acquire { .. } | Punt::NatMapping { .. })
+    !matches!(punt, Punt::Acquire { .. } | Punt::NatMapping { .. } | Punt::Audit { .. })
 }
 
 pub fn lans(site: u8) -> Vec<TrafficSelector> {

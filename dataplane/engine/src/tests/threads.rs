@@ -88,6 +88,7 @@ fn the_packet_path_does_not_allocate() {
         let (mut sealed, mut opened) = (TestIo::default(), TestIo::default());
         sealed.sent.reserve(64);
         opened.sent.reserve(64);
+        opened.punts.reserve(4);
         let mut burst = frames(1);
         let seal = allocation_counter::measure(|| a.worker.run_burst(2, LAN, &mut burst, &mut sealed));
         let mut burst: ArrayVec<_, BURST> = sealed.sent.drain(..).map(|(_, frame)| frame).collect();

@@ -343,13 +343,26 @@ fn fragments_of_the_inside_pass_where_no_port_is_asked_for() {
     assert_eq!((outer.dont_fragment(), outer.is_fragment(), outer.identification()), (false, false, 1));
     assert_eq!(b.receive_one(WAN, wire), None);
     assert_eq!(inner(&b.sent()[0])[20..], fragment[20..]);
-    // Too big for the tunnel, and it may not be fragmented here: dropped without a word, for it never said DF.
-    let mut big = packet(ip("10.1.0.2"), ip("10.7.0.2"), &[0; 1450]);
+}
+
+#[test]
+fn what_may_be_fragmented_goes_in_pieces_each_sealed() {
+    let (mut a, mut b) = pair(Kind::PLAIN);
+    let mut big = packet(ip("10.1.0.2"), ip("10.7.0.2"), &[0x5a; 1450]);
+    // No DF.
     big[6] = 0;
     big[10..12].fill(0);
     let sum = checksum::of(&big[..20]).to_be_bytes();
     big[10..12].copy_from_slice(&sum);
-    assert_eq!(a.receive_one(LAN, frame(host_mac(1), mac(1, LAN), &big)), Some(DropReason::TooBig));
+    a.receive(1, LAN, [frame(host_mac(1), mac(1, LAN), &big)]);
+    let wire = a.sent();
+    assert_eq!((wire.len(), a.all_drops()), (2, 0));
+    assert!(wire.iter().all(|frame| inner(frame).len() <= 1500));
+    b.receive(1, WAN, wire);
+    let pieces = b.sent();
+    let data: Vec<u8> = pieces.iter().flat_map(|frame| inner(frame)[20..].to_vec()).collect();
+    assert_eq!(data, big[20..]);
+    assert_eq!(b.all_drops(), 0);
 }
 
 #[test]
