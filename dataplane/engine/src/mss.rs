@@ -1,12 +1,40 @@
 //! TCP's maximum segment size, lowered in passing so that no segment needs a fragment (RFC 4459 §3.2).
 
-use culvert_wire::{checksum, tcp};
+use crate::buffer::Buffer;
+use crate::packet::Head;
+use culvert_model::MssClamp;
+use culvert_wire::{Fragmentation, checksum, protocol, tcp};
+
+/// Does to a packet that goes through a tunnel, either way, what its SA says. `inner_mtu`, asked only for a SYN: the
+/// largest packet the tunnel carries, 0 where that is not known.
+pub(crate) fn clamp_packet<B: Buffer>(
+    packet: &mut B,
+    head: &Head,
+    clamp_to: MssClamp,
+    inner_mtu: impl FnOnce() -> usize,
+) {
+    if clamp_to == MssClamp::Off || head.flow.protocol != protocol::TCP || head.fragmentation == Fragmentation::Later {
+        return;
+    }
+    let Some(segment) = packet.data_mut().get_mut(usize::from(head.upper)..head.len) else { return };
+    if option_value(segment).is_none() {
+        return;
+    }
+    let limit = match clamp_to {
+        MssClamp::Off => return,
+        MssClamp::To(limit) => limit,
+        MssClamp::Auto => fitting(inner_mtu(), head.is_v6()),
+    };
+    if limit > 0 {
+        clamp(segment, limit);
+    }
+}
 
 /// Lowers the MSS option of a SYN to `limit`, and mends the checksum (RFC 1624). Answers whether it did. Never raises
 /// it, and never puts one in: without the option the sender is held to 536 or 1220 octets anyhow (RFC 9293 §3.7.1).
 ///
 /// `segment`: from the TCP header on. What is malformed is left as it is.
-pub(crate) fn clamp(segment: &mut [u8], limit: u16) -> bool {
+fn clamp(segment: &mut [u8], limit: u16) -> bool {
     let Some(at) = option_value(segment) else { return false };
     let Some(value) = segment.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) else { return false };
     let old = u16::from_be_bytes(*value);
@@ -24,7 +52,7 @@ pub(crate) fn clamp(segment: &mut [u8], limit: u16) -> bool {
 }
 
 /// The largest segment of an IP packet of `mtu` octets, headers without options (RFC 6691 §2).
-pub(crate) fn fitting(mtu: usize, is_v6: bool) -> u16 {
+fn fitting(mtu: usize, is_v6: bool) -> u16 {
     let headers = tcp::LEN + if is_v6 { culvert_wire::ipv6::LEN } else { culvert_wire::ipv4::LEN };
     u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX)
 }
@@ -54,7 +82,8 @@ fn option_value(segment: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use culvert_wire::{ethernet, ipv4, testing};
+    use crate::testing::VecBuffer;
+    use culvert_wire::{ethernet, ipv4, ipv6, testing};
     use proptest::prelude::*;
 
     /// A TCP segment whose sum is right over an empty pseudo header.
@@ -139,6 +168,43 @@ mod tests {
         let mut short_offset = whole.clone();
         short_offset[12] = 0x40;
         assert!(!clamp(&mut short_offset, 100));
+    }
+
+    #[test]
+    fn packets_of_both_families() {
+        let syn = segment(tcp::Repr::SYN, &[2, 4, 0x05, 0xb4], &[]);
+        let v4 = ipv4::Repr::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), protocol::TCP, 24).to_bytes().to_vec();
+        let v6 = ipv6::Repr::new([1; 16].into(), [2; 16].into(), protocol::TCP, 24).to_bytes().to_vec();
+        let mut later = v4.clone();
+        later[7] = 1;
+        let other = ipv4::Repr::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), protocol::SCTP, 24).to_bytes().to_vec();
+        // Header, what the SA says, MTU of the tunnel, MSS that comes out.
+        let table = [
+            (&v4, MssClamp::Auto, 1400, 1360),
+            (&v6, MssClamp::Auto, 1400, 1340),
+            (&v4, MssClamp::To(1000), 1400, 1000),
+            (&v6, MssClamp::To(2000), 1400, 1460),
+            (&v4, MssClamp::Off, 1400, 1460),
+            (&v4, MssClamp::Auto, 0, 1460),
+            (&later, MssClamp::Auto, 1400, 1460),
+            (&other, MssClamp::Auto, 1400, 1460),
+        ];
+        for (header, clamp_to, mtu, expected) in table {
+            let mut packet = VecBuffer::new(&[&header[..], &syn].concat());
+            let head = Head::parse(packet.data(), ipv4::ChecksumMode::Trusted).unwrap();
+            clamp_packet(&mut packet, &head, clamp_to, || mtu);
+            let at = header.len() + 22;
+            let value = u16::from_be_bytes([packet.data()[at], packet.data()[at + 1]]);
+            assert_eq!(value, expected, "{clamp_to:?} {mtu}");
+        }
+        // What is no SYN asks nobody for the MTU.
+        let ack = segment(tcp::Repr::ACK, &[], &[]);
+        let mut packet = VecBuffer::new(&[&v4[..], &[0; 4]].concat());
+        packet.data_mut()[20..].copy_from_slice(&ack[..4]);
+        packet.append(16).unwrap().copy_from_slice(&ack[4..]);
+        packet.data_mut()[3] = 40;
+        let head = Head::parse(packet.data(), ipv4::ChecksumMode::Trusted).unwrap();
+        clamp_packet(&mut packet, &head, MssClamp::Auto, || panic!("asked"));
     }
 
     #[test]
