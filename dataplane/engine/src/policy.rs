@@ -66,20 +66,29 @@ impl<A: Crypto> Worker<A> {
         (protect, clear)
     }
 
+    /// A fragment that might be of an entry with ports is held, and then the first one too, which shows them: none may
+    /// go ahead alone (RFC 4301 §7).
     fn verdict<B>(&mut self, view: &View, transit: &Transit<B>) -> Verdict {
-        let (mut flow, origin) = (transit.head.flow, transit.origin);
-        // All fragments of a datagram are judged by what all of them show, so that none goes another way.
-        let fragment = transit.head.fragmentation != Fragmentation::Whole;
-        if fragment {
-            (flow.source_port, flow.destination_port) = (None, None);
+        let (flow, origin) = (transit.head.flow, transit.origin);
+        if transit.head.fragmentation == Fragmentation::Whole {
+            return self.look_up(view, flow, false, origin);
         }
-        let key = Key { spd: view.spd.number, flow, later_fragment: fragment, origin };
+        let hidden = Flow { source_port: None, destination_port: None, ..flow };
+        match self.look_up(view, hidden, true, origin) {
+            held @ Verdict::Drop(DropReason::FragmentInner) => held,
+            _ if transit.head.fragmentation == Fragmentation::First => self.look_up(view, flow, false, origin),
+            verdict => verdict,
+        }
+    }
+
+    fn look_up(&mut self, view: &View, flow: Flow, later_fragment: bool, origin: Origin) -> Verdict {
+        let key = Key { spd: view.spd.number, flow, later_fragment, origin };
         if let Some(verdict) = self.flows.get(&key) {
             self.counters.add(WorkerCounter::FlowCacheHits, 1);
             return verdict;
         }
         self.counters.add(WorkerCounter::FlowCacheMisses, 1);
-        let verdict = search(view, &flow, fragment, origin);
+        let verdict = search(view, &flow, later_fragment, origin);
         self.flows.put(key, verdict);
         verdict
     }

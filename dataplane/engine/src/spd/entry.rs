@@ -143,11 +143,11 @@ impl Entry {
         })
     }
 
-    /// What it is to a fragment whose ports are not seen (RFC 4301 §7.4): where it does not match by itself, and does
-    /// not just let pass, the fragment might be its.
+    /// What it is to a fragment whose ports are not seen (RFC 4301 §7.4): where it does not match by itself, the fragment
+    /// might be its.
     pub fn held(&self) -> Option<Self> {
         let ports = [self.source_port, self.destination_port];
-        let held = !ports.iter().all(|ports| ports.matches(None)) && self.found != Found::Action(Action::Bypass);
+        let held = !ports.iter().all(|ports| ports.matches(None));
         held.then(|| Self {
             source_port: PortRange::ANY,
             destination_port: PortRange::ANY,

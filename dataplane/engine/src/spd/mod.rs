@@ -126,8 +126,8 @@ impl Side {
         search.found()
     }
 
-    /// The first entry that matches. A fragment that might be of a protected or discarded flow is held back rather than
-    /// let through to a later BYPASS (RFC 4301 §7.4); one that might be of a bypassed flow only goes on to the next entry.
+    /// The first entry that matches. A fragment that might be of an entry's flow is held back rather than let through to a
+    /// later one (RFC 4301 §7.4), whatever that entry says: its datagram must not be torn apart.
     fn search<'a>(&'a self, fragment: bool, search: &mut Search<'a, '_>) {
         self.seen.search(search);
         if search.asked.is_opaque() {

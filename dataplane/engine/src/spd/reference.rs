@@ -1,7 +1,7 @@
 //! The SPD as RFC 4301 §4.4.1 tells it, and nothing else: a list that is read from the top. What the index is held against.
 
 use super::{Found, Policy};
-use culvert_model::{Action, Flow, InterfaceId, TrafficSelector};
+use culvert_model::{Flow, InterfaceId, TrafficSelector};
 
 /// The first policy that matches, of one side's in any order. `inbound`: the packet goes from remote to local.
 pub(crate) fn find(
@@ -18,7 +18,7 @@ pub(crate) fn find(
         if flow.matches(from, to) {
             return Found::Action(policy.action);
         }
-        if fragment && policy.action != Action::Bypass && might_match(flow, from, to) {
+        if fragment && might_match(flow, from, to) {
             return Found::Unseen;
         }
     }
