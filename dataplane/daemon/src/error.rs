@@ -54,6 +54,12 @@ pub enum Error {
     NoParent { interface: String, parent: String },
     #[error("[[route]] {destination}: there is no interface \"{interface}\"")]
     NoInterface { destination: String, interface: String },
+    #[error("[host] interface: {interface} could not be made: {source}; is there /dev/net/tun, and is the name free?")]
+    HostDevice { interface: String, source: std::io::Error },
+    #[error("[host]: the kernel does not talk about interfaces and routes: {0}")]
+    HostNetlink(std::io::Error),
+    #[error("[host] interface: the kernel would not {step} ({interface}): {source}")]
+    HostSetup { interface: String, step: String, source: rtnetlink::Error },
     #[error("a thread could not be started: {0}")]
     Thread(std::io::Error),
     #[error("the worker on core {0} died; this is a bug")]

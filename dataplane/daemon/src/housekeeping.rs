@@ -63,6 +63,7 @@ impl<A: Provider> Loop<A> {
                 busy = true;
                 self.engine.handle_punt(now, punt, &mut self.exits);
             }
+            busy |= self.take_from_host(now);
             if now >= next_tick {
                 next_tick = now + TICK_EVERY;
                 self.engine.tick(now, &mut self.exits);
@@ -80,6 +81,15 @@ impl<A: Provider> Loop<A> {
             }
         }
         Ok(())
+    }
+
+    fn take_from_host(&mut self, now: Tick) -> bool {
+        let mut packets = self.exits.receive_from_host();
+        let busy = !packets.is_empty();
+        if busy {
+            self.engine.handle_host(now, &mut packets, &mut self.exits);
+        }
+        busy
     }
 
     /// Told to stop, and control is gone or has had its time: one signal may have gone to both.

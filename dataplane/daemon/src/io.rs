@@ -4,9 +4,11 @@
 //! everybody else, housekeeping always, hands frames over through that worker's inbox. All queues are bounded; what does
 //! not fit is dropped and counted.
 
+use crate::host::HostInterface;
 use crate::packet::Packet;
+use arrayvec::ArrayVec;
 use crossbeam_queue::ArrayQueue;
-use culvert_engine::{Counters, Io, PortId, Punt};
+use culvert_engine::{BURST, Counters, Io, PortId, Punt};
 use culvert_telemetry::{DropReason, WorkerCounter};
 use dpdk::{Burst, Pool, TxQueue};
 use std::sync::Arc;
@@ -65,6 +67,8 @@ pub struct Exits {
     punts: Arc<Punts>,
     pool: Pool,
     counters: Counters,
+    /// Only housekeeping has it.
+    host: Option<HostInterface>,
 }
 
 impl Exits {
@@ -75,7 +79,17 @@ impl Exits {
             by_port.resize_with(by_port.len().max(index + 1), || None);
             by_port[index] = Some(exit);
         }
-        Self { exits: by_port, punts, pool, counters }
+        Self { exits: by_port, punts, pool, counters, host: None }
+    }
+
+    pub fn with_host(self, host: Option<HostInterface>) -> Self {
+        Self { host, ..self }
+    }
+
+    /// What the host's own stack has sent, a burst at most.
+    pub fn receive_from_host(&mut self) -> ArrayVec<Packet, BURST> {
+        let Some(host) = &mut self.host else { return ArrayVec::new() };
+        host.receive(&self.pool, |reason| self.counters.drop(reason))
     }
 
     /// Sends what is pending. What finds no room stays so.
@@ -126,5 +140,10 @@ impl Io<Packet> for Exits {
 
     fn allocate(&mut self) -> Option<Packet> {
         self.pool.alloc().map(Packet)
+    }
+
+    fn to_host(&mut self, packet: Packet) -> Result<(), DropReason> {
+        let host = self.host.as_ref().ok_or(DropReason::HostUnsupported)?;
+        host.send(packet.0.data())
     }
 }

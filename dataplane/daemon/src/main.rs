@@ -7,6 +7,7 @@
 mod clock;
 mod crypto;
 mod error;
+mod host;
 mod housekeeping;
 mod io;
 mod memory;

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::crypto::MultiBuffer;
 use crate::crypto::Provider;
 use crate::error::Error;
+use crate::host::HostInterface;
 use crate::housekeeping::{self, Running, with_counters};
 use crate::io::{Exits, INBOX, Inbox, Punts};
 use crate::packet::set_checksum_offload;
@@ -109,7 +110,8 @@ impl Parts<'_> {
             .ok_or_else(no_counters)?;
         let counters = self.counters(HOUSEKEEPING)?;
         let exits =
-            Exits::new(self.ports.exits_by_inbox(&inboxes), Arc::clone(&punts), self.pool.clone(), counters.clone());
+            Exits::new(self.ports.exits_by_inbox(&inboxes), Arc::clone(&punts), self.pool.clone(), counters.clone())
+                .with_host(HostInterface::open(self.config)?);
         let shares = self.ports.deal(&inboxes);
         let mut loops = Vec::new();
         // Workers go on until housekeeping has ended.

@@ -46,7 +46,11 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
             }
             Punt::TooBig { port, origin, mtu, packet } => {
                 self.own.counters.drop(DropReason::TooBig);
-                self.tell(now, &topology, (port, origin), Problem::TooBig { mtu }, &packet, io);
+                let problem = Problem::TooBig { mtu };
+                match origin {
+                    Origin::Own => self.tell_host(now, problem, &packet, io),
+                    _ => self.tell(now, &topology, (port, origin), problem, &packet, io),
+                }
             }
             Punt::Unresolved { port, next_hop, packet } => self.neighbours.resolve(now, port, next_hop, packet),
             Punt::Audit { reason, slot, spi, flow } => {
@@ -73,7 +77,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
         }
     }
 
-    /// ICMP echo is answered; for the rest there is no host interface yet.
+    /// ICMP echo is answered here; the rest is for the host's own stack.
     pub(crate) fn host_packet(
         &mut self,
         now: Tick,
@@ -92,13 +96,15 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
             return self.after_fragments(now, io);
         }
         if !matches!(head.flow.protocol, protocol::ICMP | protocol::ICMPV6) {
-            return self.own.counters.drop(DropReason::HostUnsupported);
+            return self.give_to_host(packet, DropReason::HostUnsupported, io);
         }
         match icmp::echo_reply(now, interface, packet.data(), &mut self.echoes, &mut self.scratch) {
             Ok(()) => {
                 self.own.counters.add(WorkerCounter::EchoReplies, 1);
                 self.send_own(now, answer_to(origin), interface.port, io);
             }
+            // Answers and errors: who asked, only the host's stack knows.
+            Err(Silence::NotEcho | Silence::IcmpError) => self.give_to_host(packet, DropReason::IcmpIgnored, io),
             Err(silence) => self.own.counters.drop(of_silence(silence)),
         }
     }

@@ -25,6 +25,12 @@ pub trait Io<B> {
 
     /// An empty buffer with the headroom of a received one.
     fn allocate(&mut self) -> Option<B>;
+
+    /// Gives an IP packet to the host's own stack. Where it is not taken, the engine counts what is returned.
+    fn to_host(&mut self, packet: B) -> Result<(), DropReason> {
+        drop(packet);
+        Err(DropReason::HostUnsupported)
+    }
 }
 
 /// Where a packet came from.

@@ -11,6 +11,7 @@
 //!   outbound.rs   clear → ESP                answers.rs       ARP, ND, ICMP, IKE in
 //!   forward.rs    route, neighbour, send     own.rs           IKE out, keepalives, announcements
 //! fragment/     taking apart, waiting        reassemble.rs    what becomes of fragments
+//!                                            host_stack.rs    what the host's own stack sends and gets
 //! shared.rs     the tables workers read     retire.rs        what they may still be reading
 //! ```
 //!
@@ -50,6 +51,7 @@ mod flow_cache;
 mod forward;
 mod fragment;
 pub mod host;
+mod host_stack;
 mod housekeeping;
 mod inbound;
 mod io;

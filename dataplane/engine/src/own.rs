@@ -44,6 +44,10 @@ impl<B, I: Io<B>> Io<B> for OwnIo<'_, B, I> {
     fn allocate(&mut self) -> Option<B> {
         self.io.allocate()
     }
+
+    fn to_host(&mut self, packet: B) -> Result<(), DropReason> {
+        self.io.to_host(packet)
+    }
 }
 
 impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
@@ -213,7 +217,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
         self.scratch.splice(..ethernet::LEN, front);
     }
 
-    fn buffer_of_scratch(&mut self, io: &mut impl Io<B>) -> Option<B> {
+    pub(crate) fn buffer_of_scratch(&mut self, io: &mut impl Io<B>) -> Option<B> {
         let mut buffer = io.allocate();
         let room = buffer.as_mut().and_then(|buffer| buffer.append(self.scratch.len()));
         match room.map(|room| room.copy_from_slice(&self.scratch)) {

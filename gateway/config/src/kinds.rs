@@ -187,6 +187,25 @@ impl Text for ChildName {
     }
 }
 
+/// What Linux takes for the name of an interface.
+pub(crate) struct LinuxName;
+
+impl Text for LinuxName {
+    type Value = String;
+    const SHAPE: &'static str = "the name of a Linux interface: up to 15 letters, digits, \".\", \"_\" and \"-\"";
+
+    fn parse(text: &str) -> Result<String, Refusal> {
+        let name = Name::parse(text)?;
+        if name.len() > 15 || name == "." || name == ".." {
+            return Err((
+                format!("{text:?} cannot be the name of a Linux interface"),
+                format!("write {}", Self::SHAPE),
+            ));
+        }
+        Ok(name)
+    }
+}
+
 pub(crate) struct FilePath;
 
 impl Text for FilePath {

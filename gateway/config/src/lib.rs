@@ -45,8 +45,8 @@ pub use docs::docs;
 pub use headers::Headers;
 pub use policies::{ChildRef, policies};
 pub use schema::{
-    Child, Connection, Control, Dataplane, Encap, Interface, LocalAuth, ManualSa, Metrics, PolicyEntry, RemoteAuth,
-    Route, Secret,
+    Child, Connection, Control, Dataplane, Encap, Host, Interface, LocalAuth, ManualSa, Metrics, PolicyEntry,
+    RemoteAuth, Route, Secret,
 };
 pub use secrets::{ManualKeys, SecretError, SecretErrors, SecretProblem, Secrets};
 pub use words::{AuthMethod, CopyDscp, DownAction, Idle, Memory, PolicyAction, PolicyWay, StartAction};
@@ -65,6 +65,8 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// At least one; the index is the interface's number.
     pub interfaces: Vec<Interface>,
+    /// `None`: what is for the host's own stack is dropped.
+    pub host: Option<Host>,
     pub routes: Vec<Route>,
     pub connections: Vec<Connection>,
     pub manual_sas: Vec<ManualSa>,
@@ -126,6 +128,7 @@ impl Config {
             path: path.to_owned(),
             dataplane: root.dataplane,
             interfaces: root.interface,
+            host: root.host,
             routes: root.route,
             connections: root.connection,
             manual_sas: root.manual_sa,

@@ -19,6 +19,8 @@ section! {
         dataplane: Dataplane as Sub<Dataplane> = "{}";
         /// A port, VLAN or tunnel interface, and its addresses.
         interface: Vec<Interface> as Many<Interface> = "[]";
+        /// The interface to the host's own stack. Without this table there is none.
+        host: Option<Host> as Maybe<Sub<Host>>;
         /// A static route. Networks of the interfaces need none.
         route: Vec<Route> as Many<Route> = "[]";
         /// A peer that IKEv2 is spoken with.
@@ -70,6 +72,16 @@ section! {
         addresses: Vec<IpNet> as List<HostNet> = "[]";
         /// Largest IP packet on this interface, octets.
         mtu: u16 as Int<u16, 576, 9216> = "1500";
+    }
+
+    /// A Linux interface through which the programs of this machine (a shell server, a routing daemon) use the gateway's
+    /// addresses, under the gateway's policies. It gets every address of the interfaces. What answers from them leaves by
+    /// it whatever other routes the machine has; what begins, where the machine has no route of its own.
+    Host {
+        /// Its name in Linux.
+        interface: String as LinuxName = "\"culvert0\"";
+        /// Routing table, and preference of the rules that lead to it, for what leaves from the gateway's addresses.
+        table: u32 as Int<u32, 256, 32_000> = "500";
     }
 
     /// A static route.

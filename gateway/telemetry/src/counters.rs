@@ -28,6 +28,8 @@ declare! {
         EchoReplies = "echo_replies", "ICMP and ICMPv6 echo requests answered.";
         IcmpErrors = "icmp_errors", "ICMP and ICMPv6 errors sent.";
         DummiesSent = "dummies_sent", "Dummy packets sent to hide how much is said (RFC 4303 §2.6).";
+        ToHost = "to_host", "Packets given to the host's own stack.";
+        FromHost = "from_host", "Packets taken from the host's own stack.";
         NatKeepalivesSent = "nat_keepalives_sent", "NAT keepalives sent (RFC 3948 §2.3).";
         CommandsApplied = "commands_applied", "Commands of the control plane applied.";
         CommandsRefused = "commands_refused", "Commands of the control plane refused.";

@@ -29,6 +29,7 @@ declare! {
 
         NotForUs = "not_for_us", "Addressed to the box, but no protocol here takes it.";
         HostUnsupported = "host_unsupported", "Addressed to the box, and there is no host interface to give it to.";
+        HostFull = "host_full", "For the host's own stack, which took no more.";
         IcmpMalformed = "icmp_malformed", "ICMP or ICMPv6 to the box with wrong length, type or checksum.";
         IcmpRateLimited = "icmp_rate_limited", "Would have been answered, but answers are rate limited (RFC 4443 §2.4).";
         IcmpIgnored = "icmp_ignored", "ICMP to the box that needs no answer.";

@@ -4,6 +4,7 @@ mod answers;
 mod bad_input;
 mod commands;
 mod fragments;
+mod host_stack;
 mod policies;
 mod rig;
 mod route_based;

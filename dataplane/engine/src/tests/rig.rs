@@ -34,6 +34,9 @@ pub struct TestIo {
     pub punts: Vec<Punt<VecBuffer>>,
     pub punt_room: Option<usize>,
     pub buffers: Option<usize>,
+    /// What the host's stack got; `None` where there is no host interface.
+    pub host: Option<Vec<VecBuffer>>,
+    pub host_room: Option<usize>,
 }
 
 impl Io<VecBuffer> for TestIo {
@@ -54,6 +57,15 @@ impl Io<VecBuffer> for TestIo {
             *left = left.checked_sub(1)?;
         }
         Some(VecBuffer::new(&[]))
+    }
+
+    fn to_host(&mut self, packet: VecBuffer) -> Result<(), DropReason> {
+        let host = self.host.as_mut().ok_or(DropReason::HostUnsupported)?;
+        if self.host_room.is_some_and(|room| host.len() >= room) {
+            return Err(DropReason::HostFull);
+        }
+        host.push(packet);
+        Ok(())
     }
 }
 
