@@ -54,6 +54,7 @@ pub mod host;
 mod host_stack;
 mod housekeeping;
 mod inbound;
+mod index;
 mod io;
 #[cfg_attr(not(test), expect(dead_code, reason = "the tunnel stages call it"))]
 mod mss;

@@ -5,32 +5,20 @@
 //! it leaves. What came out of a tunnel was judged by its SA and only asks SPD-O, which may send it into another tunnel.
 //! What the box itself sends asks SPD-O too, so that an answer into a protected network is protected; where no entry
 //! matches it goes in clear. ARP, neighbour discovery and IKE never ask.
-//!
-//! ```text
-//! entry.rs    policies as entries, packets as questions    prefix.rs   ranges of values, and prefixes
-//! index.rs    entries by what they match                   trie.rs     prefixes that hold a value
-//! run.rs      entries that match the same
-//! ```
 
-mod entry;
-mod index;
-mod prefix;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
 mod reference;
-mod run;
 #[cfg(test)]
 mod scale;
 #[cfg(test)]
 mod tests;
-mod trie;
 
+use crate::index::{Asked, Entry, Index, Order, Search};
 use crate::io::Origin;
 use culvert_model::{Action, ChildId, Flow, InterfaceId, Policy, PolicyDirection};
 use culvert_telemetry::DropReason;
-use entry::{Asked, Entry, Found};
-use index::{Index, Search};
 use std::sync::Arc;
 
 /// What to do with a packet.
@@ -47,15 +35,24 @@ pub(crate) struct Spd {
     inbound: Side,
 }
 
+/// What one side of the SPD says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Action(Action),
+    /// A fragment without ports met an entry that asks for ports.
+    Unseen,
+    Nothing,
+}
+
 /// SPD-O or SPD-I.
 #[derive(Clone, Default)]
 struct Side {
     /// Entries for packets whose ports are seen, or that ask for none.
-    seen: Index,
+    seen: Index<Found>,
     /// Entries that ask for ports that cannot be seen.
-    opaque: Index,
+    opaque: Index<Found>,
     /// What a fragment without ports might be of.
-    held: Index,
+    held: Index<Found>,
 }
 
 impl Spd {
@@ -69,13 +66,15 @@ impl Spd {
         self.change(policy, Index::remove);
     }
 
-    fn change(&mut self, policy: &Policy, change: fn(&mut Index, &Arc<Entry>)) {
-        let side = match policy.direction {
-            PolicyDirection::Outbound => &mut self.outbound,
-            PolicyDirection::Inbound => &mut self.inbound,
+    fn change(&mut self, policy: &Policy, change: fn(&mut Index<Found>, &Arc<Entry<Found>>)) {
+        let (side, from, to) = match policy.direction {
+            PolicyDirection::Outbound => (&mut self.outbound, &policy.local, &policy.remote),
+            PolicyDirection::Inbound => (&mut self.inbound, &policy.remote, &policy.local),
         };
-        for entry in Entry::all(policy) {
-            if let Some(held) = entry.held() {
+        // The smaller priority is looked at first, then the smaller number.
+        let order = Order(u64::from(policy.priority) << 32 | u64::from(policy.id.0));
+        for entry in Entry::all(order, policy.interface, from, to, Found::Action(policy.action)) {
+            if let Some(held) = entry.without_ports(Found::Unseen) {
                 change(&mut side.held, &Arc::new(held));
             }
             let index = if entry.is_opaque() { &mut side.opaque } else { &mut side.seen };
@@ -123,12 +122,12 @@ impl Side {
         let asked = Asked::of(flow, interface);
         let mut search = Search::new(&asked);
         self.search(fragment, &mut search);
-        search.found()
+        search.found().copied().unwrap_or(Found::Nothing)
     }
 
     /// The first entry that matches. A fragment that might be of an entry's flow is held back rather than let through to a
     /// later one (RFC 4301 §7.4), whatever that entry says: its datagram must not be torn apart.
-    fn search<'a>(&'a self, fragment: bool, search: &mut Search<'a, '_>) {
+    fn search<'a>(&'a self, fragment: bool, search: &mut Search<'a, '_, Found>) {
         self.seen.search(search);
         if search.asked.is_opaque() {
             self.opaque.search(search);

@@ -1,29 +1,16 @@
-//! One alternative of a policy, and what is held against it.
+//! What is found, and what it is found by.
 
 use super::prefix::Range;
-use culvert_model::{Action, AddrRange, Flow, InterfaceId, Policy, PolicyDirection, PortRange, TrafficSelector};
+use culvert_model::{AddrRange, Flow, InterfaceId, PortRange, TrafficSelector};
 use std::net::IpAddr;
 
-/// Which policy is looked at first: the smaller priority, then the smaller number.
+/// Which entry is found where several match: the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Order(u64);
+pub(crate) struct Order(pub u64);
 
 impl Order {
     /// After all others.
     pub const LAST: Self = Self(u64::MAX);
-
-    pub fn of(policy: &Policy) -> Self {
-        Self(u64::from(policy.priority) << 32 | u64::from(policy.id.0))
-    }
-}
-
-/// What one side of the SPD says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    Action(Action),
-    /// A fragment without ports met an entry that asks for ports.
-    Unseen,
-    Nothing,
 }
 
 /// What a search goes by, one after the other.
@@ -54,11 +41,11 @@ impl Level {
     }
 }
 
-/// From one selector to one other. A policy is an entry for each pair of its selectors.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+/// From one selector to one other.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry<T> {
     pub order: Order,
-    /// Which of its policy's entries.
+    /// Which of those with this order.
     number: u32,
     realm: Realm,
     protocol: Option<u8>,
@@ -66,7 +53,7 @@ pub(crate) struct Entry {
     destination: Range,
     source_port: PortRange,
     destination_port: PortRange,
-    pub found: Found,
+    pub found: T,
 }
 
 /// A packet as a search sees it.
@@ -79,7 +66,7 @@ pub(crate) struct Asked {
     destination_port: Option<u16>,
 }
 
-/// What keeps policies apart that no packet meets both of: tunnel interface and family of addresses.
+/// What keeps entries apart that no packet meets both of: tunnel interface and family of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Realm(u32);
 
@@ -112,50 +99,45 @@ fn addresses(range: &AddrRange) -> Range {
     }
 }
 
-impl Entry {
-    /// All entries of a policy.
-    pub fn all(policy: &Policy) -> impl Iterator<Item = Self> {
-        let (from, to) = match policy.direction {
-            PolicyDirection::Outbound => (&policy.local, &policy.remote),
-            PolicyDirection::Inbound => (&policy.remote, &policy.local),
-        };
+impl<T: Clone> Entry<T> {
+    /// For all pairs of selectors that a packet can match: they are of one family and ask for one protocol at most.
+    pub fn all<'a>(
+        order: Order,
+        interface: Option<InterfaceId>,
+        from: &'a [TrafficSelector],
+        to: &'a [TrafficSelector],
+        found: T,
+    ) -> impl Iterator<Item = Self> + use<'a, T> {
         let pairs = from.iter().flat_map(move |from| to.iter().map(move |to| (from, to)));
-        (0..).zip(pairs).filter_map(move |(number, (from, to))| Self::of(policy, number, from, to))
-    }
-
-    /// `None` where no packet can match: the selectors are of two families or ask for two protocols.
-    fn of(policy: &Policy, number: u32, from: &TrafficSelector, to: &TrafficSelector) -> Option<Self> {
-        let protocol = match (from.protocol, to.protocol) {
-            (Some(a), Some(b)) if a != b => return None,
-            (a, b) => a.or(b),
-        };
-        let realm = Realm::of(policy.interface, from.addrs.start());
-        (realm == Realm::of(policy.interface, to.addrs.start())).then(|| Self {
-            order: Order::of(policy),
-            number,
-            realm,
-            protocol,
-            source: addresses(&from.addrs),
-            destination: addresses(&to.addrs),
-            source_port: from.ports,
-            destination_port: to.ports,
-            found: Found::Action(policy.action),
+        (0..).zip(pairs).filter_map(move |(number, (from, to))| {
+            let protocol = match (from.protocol, to.protocol) {
+                (Some(a), Some(b)) if a != b => return None,
+                (a, b) => a.or(b),
+            };
+            let realm = Realm::of(interface, from.addrs.start());
+            (realm == Realm::of(interface, to.addrs.start())).then(|| Self {
+                order,
+                number,
+                realm,
+                protocol,
+                source: addresses(&from.addrs),
+                destination: addresses(&to.addrs),
+                source_port: from.ports,
+                destination_port: to.ports,
+                found: found.clone(),
+            })
         })
     }
 
-    /// What it is to a fragment whose ports are not seen (RFC 4301 §7.4): where it does not match by itself, the fragment
-    /// might be its.
-    pub fn held(&self) -> Option<Self> {
-        let ports = [self.source_port, self.destination_port];
-        let held = !ports.iter().all(|ports| ports.matches(None));
-        held.then(|| Self {
-            source_port: PortRange::ANY,
-            destination_port: PortRange::ANY,
-            found: Found::Unseen,
-            ..self.clone()
-        })
+    /// The same without its ports, where a packet whose ports are not seen does not match them.
+    pub fn without_ports(&self, found: T) -> Option<Self> {
+        let unseen = [self.source_port, self.destination_port].iter().all(|ports| ports.matches(None));
+        let any = PortRange::ANY;
+        (!unseen).then(|| Self { source_port: any, destination_port: any, found, ..self.clone() })
     }
+}
 
+impl<T> Entry<T> {
     /// Unlike any other's.
     pub fn key(&self) -> (Order, u32) {
         (self.order, self.number)

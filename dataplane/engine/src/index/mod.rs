@@ -8,51 +8,69 @@
 //! lie elsewhere does not matter, and whole trees are passed over that have nothing before what is already found.
 //!
 //! Versions share what they have in common, as in [`Trie`].
+//!
+//! ```text
+//! entry.rs    entries, and packets as questions    trie.rs    prefixes that hold a value
+//! prefix.rs   ranges of values, and prefixes       run.rs     entries that match the same
+//! ```
 
-use super::entry::{Asked, Entry, Found, Level, Order};
-use super::prefix::{Prefix, Range};
-use super::run::Run;
-use super::trie::{Ranked, Trie};
+mod entry;
+mod prefix;
+mod run;
+mod trie;
+
+pub(crate) use entry::{Asked, Entry, Order};
+
+use entry::Level;
+use prefix::{Prefix, Range};
+use run::Run;
 use std::sync::Arc;
+use trie::{Ranked, Trie};
 
 /// Most entries of a list; more make a tree.
 const FEW: usize = 8;
 
-#[derive(Clone, Default)]
-pub(crate) struct Index {
-    root: Option<Node>,
+#[derive(Clone)]
+pub(crate) struct Index<T> {
+    root: Option<Node<T>>,
+}
+
+impl<T> Default for Index<T> {
+    fn default() -> Self {
+        Self { root: None }
+    }
 }
 
 #[derive(Clone)]
-enum Node {
-    One(Arc<Entry>),
+enum Node<T> {
+    One(Arc<Entry<T>>),
     /// In their order.
-    Few(Arc<[Arc<Entry>]>),
-    Many(Arc<Many>),
+    Few(Arc<[Arc<Entry<T>>]>),
+    Many(Arc<Many<T>>),
     /// Too many for a list, and equal.
-    Same(Run),
+    Same(Run<T>),
 }
 
-#[derive(Clone, Default)]
-struct Many {
+#[derive(Clone)]
+struct Many<T> {
     /// How many went in.
     entries: u32,
     /// Entries that take everything: the next level.
-    any: Option<Node>,
-    tree: Option<Arc<Trie<Cell>>>,
+    any: Option<Node<T>>,
+    tree: Option<Arc<Trie<Cell<T>>>>,
 }
 
 /// What stands at a prefix.
 #[derive(Clone)]
-struct Cell {
+struct Cell<T> {
     first: Order,
     /// Entries that take the whole prefix: the next level.
-    whole: Option<Node>,
+    whole: Option<Node<T>>,
     /// Entries that take a part of it: this level, within the prefix.
-    part: Option<Node>,
+    part: Option<Node<T>>,
 }
 
-impl Ranked for Cell {
+impl<T> Ranked for Cell<T> {
     fn first(&self) -> Order {
         self.first
     }
@@ -64,14 +82,14 @@ enum Change {
     Remove,
 }
 
-impl Index {
+impl<T: Clone> Index<T> {
     /// An entry that is not there yet.
-    pub fn insert(&mut self, entry: &Arc<Entry>) {
+    pub fn insert(&mut self, entry: &Arc<Entry<T>>) {
         change(&mut self.root, entry, Change::Insert, Level::FIRST, Prefix::WHOLE);
     }
 
-    /// An entry equal to one that is there.
-    pub fn remove(&mut self, entry: &Arc<Entry>) {
+    /// An entry with the key and the selectors of one that is there.
+    pub fn remove(&mut self, entry: &Arc<Entry<T>>) {
         change(&mut self.root, entry, Change::Remove, Level::FIRST, Prefix::WHOLE);
     }
 
@@ -81,7 +99,7 @@ impl Index {
     }
 
     /// The first entry that matches.
-    pub fn search<'a>(&'a self, search: &mut Search<'a, '_>) {
+    pub fn search<'a>(&'a self, search: &mut Search<'a, '_, T>) {
         if let Some(root) = &self.root {
             search.node(root, Level::FIRST);
         }
@@ -89,7 +107,7 @@ impl Index {
 }
 
 /// `level` and `within`: what a tree in this place is of.
-fn change(place: &mut Option<Node>, entry: &Arc<Entry>, how: Change, level: Level, within: Prefix) {
+fn change<T: Clone>(place: &mut Option<Node<T>>, entry: &Arc<Entry<T>>, how: Change, level: Level, within: Prefix) {
     *place = match (place.take(), how) {
         (None, Change::Insert) => Some(Node::One(entry.clone())),
         (None, Change::Remove) => None,
@@ -107,12 +125,14 @@ fn change(place: &mut Option<Node>, entry: &Arc<Entry>, how: Change, level: Leve
             few.unwrap_or(Some(Node::Same(run)))
         }
         (Some(list), Change::Insert) => Some(list.with(entry, level, within)),
-        (Some(list), Change::Remove) => Node::of_list(list.list().iter().filter(|held| *held != entry).cloned()),
+        (Some(list), Change::Remove) => {
+            Node::of_list(list.list().iter().filter(|held| held.key() != entry.key()).cloned())
+        }
     };
 }
 
-impl Many {
-    fn change(&mut self, entry: &Arc<Entry>, how: Change, level: Level, within: Prefix) {
+impl<T: Clone> Many<T> {
+    fn change(&mut self, entry: &Arc<Entry<T>>, how: Change, level: Level, within: Prefix) {
         match how {
             Change::Insert => self.entries += 1,
             Change::Remove => self.entries -= 1,
@@ -137,8 +157,8 @@ impl Many {
     }
 
     /// Every entry once; a range may stand at two prefixes.
-    fn gather(&self, left: &mut Vec<Arc<Entry>>) {
-        let mut take = |node: &Node| node.gather(left);
+    fn gather(&self, left: &mut Vec<Arc<Entry<T>>>) {
+        let mut take = |node: &Node<T>| node.gather(left);
         self.any.iter().for_each(&mut take);
         if let Some(tree) = &self.tree {
             tree.for_each(&mut |cell| [&cell.whole, &cell.part].into_iter().flatten().for_each(&mut take));
@@ -146,7 +166,7 @@ impl Many {
     }
 }
 
-impl Node {
+impl<T: Clone> Node<T> {
     fn first(&self) -> Order {
         match self {
             Self::Many(many) => {
@@ -157,7 +177,7 @@ impl Node {
         }
     }
 
-    fn list(&self) -> &[Arc<Entry>] {
+    fn list(&self) -> &[Arc<Entry<T>>] {
         match self {
             Self::One(entry) => core::slice::from_ref(entry),
             Self::Few(entries) => entries,
@@ -166,7 +186,7 @@ impl Node {
         }
     }
 
-    fn of_list(mut entries: impl Iterator<Item = Arc<Entry>>) -> Option<Self> {
+    fn of_list(mut entries: impl Iterator<Item = Arc<Entry<T>>>) -> Option<Self> {
         let first = entries.next()?;
         Some(match entries.next() {
             None => Self::One(first),
@@ -175,7 +195,7 @@ impl Node {
     }
 
     /// A list and one more entry.
-    fn with(&self, entry: &Arc<Entry>, level: Level, within: Prefix) -> Self {
+    fn with(&self, entry: &Arc<Entry<T>>, level: Level, within: Prefix) -> Self {
         let list = self.list();
         let (before, after) = list.split_at(list.partition_point(|held| held.order <= entry.order));
         let all = before.iter().chain([entry]).chain(after);
@@ -185,13 +205,13 @@ impl Node {
         if level == Level::Last {
             return Self::Same(Run::of(all.cloned().collect()));
         }
-        let mut many = Many::default();
+        let mut many = Many { entries: 0, any: None, tree: None };
         all.for_each(|entry| many.change(entry, Change::Insert, level, within));
         Self::Many(Arc::new(many))
     }
 
     /// What is left in a tree, as a list at half of what makes a tree, lest one come and go with each change.
-    fn of_many(many: Arc<Many>) -> Self {
+    fn of_many(many: Arc<Many<T>>) -> Self {
         if many.entries as usize > FEW / 2 {
             return Self::Many(many);
         }
@@ -201,7 +221,7 @@ impl Node {
         Self::of_list(left.into_iter()).unwrap_or(Self::Many(many))
     }
 
-    fn gather(&self, left: &mut Vec<Arc<Entry>>) {
+    fn gather(&self, left: &mut Vec<Arc<Entry<T>>>) {
         if let Self::Many(many) = self {
             return many.gather(left);
         }
@@ -214,9 +234,9 @@ impl Node {
 }
 
 /// A packet on its way through the indices.
-pub(crate) struct Search<'a, 'q> {
+pub(crate) struct Search<'a, 'q, T> {
     pub asked: &'q Asked,
-    found: Option<&'a Entry>,
+    found: Option<&'a Entry<T>>,
     /// Of what was found.
     order: Order,
     /// Nodes and entries that were looked at.
@@ -224,7 +244,7 @@ pub(crate) struct Search<'a, 'q> {
     pub probes: usize,
 }
 
-impl<'a, 'q> Search<'a, 'q> {
+impl<'a, 'q, T: Clone> Search<'a, 'q, T> {
     pub fn new(asked: &'q Asked) -> Self {
         Self {
             asked,
@@ -235,8 +255,8 @@ impl<'a, 'q> Search<'a, 'q> {
         }
     }
 
-    pub fn found(&self) -> Found {
-        self.found.map_or(Found::Nothing, |entry| entry.found)
+    pub fn found(&self) -> Option<&'a T> {
+        self.found.map(|entry| &entry.found)
     }
 
     /// After what was found, or as early: of one policy's entries, one that matches stays before one that might.
@@ -244,14 +264,14 @@ impl<'a, 'q> Search<'a, 'q> {
         order > self.order || order == self.order && self.found.is_some()
     }
 
-    fn node(&mut self, node: &'a Node, level: Level) {
+    fn node(&mut self, node: &'a Node<T>, level: Level) {
         match node {
             Node::Many(many) => self.many(many, level),
             list => self.list(list.list()),
         }
     }
 
-    fn list(&mut self, entries: &'a [Arc<Entry>]) {
+    fn list(&mut self, entries: &'a [Arc<Entry<T>>]) {
         for entry in entries {
             self.probe();
             if self.is_late(entry.order) {
@@ -264,7 +284,7 @@ impl<'a, 'q> Search<'a, 'q> {
         }
     }
 
-    fn many(&mut self, many: &'a Many, level: Level) {
+    fn many(&mut self, many: &'a Many<T>, level: Level) {
         self.probe();
         if let Some(any) = &many.any {
             self.node(any, level.next());
@@ -280,7 +300,7 @@ impl<'a, 'q> Search<'a, 'q> {
         }
     }
 
-    fn cell(&mut self, cell: &'a Cell, level: Level) {
+    fn cell(&mut self, cell: &'a Cell<T>, level: Level) {
         self.probe();
         if self.is_late(cell.first) {
             return;

@@ -9,32 +9,32 @@ const MOST: usize = 32;
 type Key = (Order, u32);
 
 #[derive(Clone)]
-pub(crate) struct Run {
+pub(crate) struct Run<T> {
     /// All leaves are equally deep, and only the root may be empty.
-    root: Arc<Block>,
+    root: Arc<Block<T>>,
 }
 
 #[derive(Clone)]
-enum Block {
-    Leaf(Vec<Arc<Entry>>),
-    Fork(Vec<Part>),
+enum Block<T> {
+    Leaf(Vec<Arc<Entry<T>>>),
+    Fork(Vec<Part<T>>),
 }
 
 #[derive(Clone)]
-struct Part {
+struct Part<T> {
     /// Nothing in the block is before it.
     from: Key,
-    block: Arc<Block>,
+    block: Arc<Block<T>>,
 }
 
-impl Run {
+impl<T: Clone> Run<T> {
     /// Of a short list in its order.
-    pub fn of(list: Vec<Arc<Entry>>) -> Self {
+    pub fn of(list: Vec<Arc<Entry<T>>>) -> Self {
         Self { root: Arc::new(Block::Leaf(list)) }
     }
 
     /// The entries it begins with.
-    pub fn head(&self) -> &[Arc<Entry>] {
+    pub fn head(&self) -> &[Arc<Entry<T>>] {
         let mut block = &*self.root;
         loop {
             match block {
@@ -48,14 +48,14 @@ impl Run {
     }
 
     /// All entries, where they are so few.
-    pub fn at_most(&self, few: usize) -> Option<&[Arc<Entry>]> {
+    pub fn at_most(&self, few: usize) -> Option<&[Arc<Entry<T>>]> {
         match &*self.root {
             Block::Leaf(entries) if entries.len() <= few => Some(entries),
             _ => None,
         }
     }
 
-    pub fn insert(&mut self, entry: &Arc<Entry>) {
+    pub fn insert(&mut self, entry: &Arc<Entry<T>>) {
         if let Some(right) = Arc::make_mut(&mut self.root).insert(entry) {
             let from = right.from;
             let left = Part { from: entry.key().min(from), block: self.root.clone() };
@@ -63,7 +63,7 @@ impl Run {
         }
     }
 
-    pub fn remove(&mut self, entry: &Entry) {
+    pub fn remove(&mut self, entry: &Entry<T>) {
         Arc::make_mut(&mut self.root).remove(entry.key());
         while let Block::Fork(parts) = &*self.root
             && let [only] = &parts[..]
@@ -73,7 +73,7 @@ impl Run {
     }
 }
 
-impl Block {
+impl<T: Clone> Block<T> {
     fn len(&self) -> usize {
         match self {
             Self::Leaf(entries) => entries.len(),
@@ -82,7 +82,7 @@ impl Block {
     }
 
     /// The upper half of what became too much.
-    fn insert(&mut self, entry: &Arc<Entry>) -> Option<Part> {
+    fn insert(&mut self, entry: &Arc<Entry<T>>) -> Option<Part<T>> {
         let key = entry.key();
         match self {
             Self::Leaf(entries) => {
@@ -100,7 +100,7 @@ impl Block {
         if self.len() > MOST { self.split() } else { None }
     }
 
-    fn split(&mut self) -> Option<Part> {
+    fn split(&mut self) -> Option<Part<T>> {
         match self {
             Self::Leaf(entries) => {
                 let right = entries.split_off(MOST / 2);
@@ -148,6 +148,6 @@ impl Block {
 }
 
 /// The last part that may hold the key.
-fn part_for(parts: &[Part], key: Key) -> usize {
+fn part_for<T>(parts: &[Part<T>], key: Key) -> usize {
     parts.partition_point(|part| part.from <= key).saturating_sub(1)
 }
