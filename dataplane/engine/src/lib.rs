@@ -13,6 +13,8 @@
 //! fragment/     taking apart, waiting        reassemble.rs    what becomes of fragments
 //!                                            host_stack.rs    what the host's own stack sends and gets
 //! shared.rs     the tables workers read     retire.rs        what they may still be reading
+//!   spd/          policies                  child_sas.rs     SAs of one child, each for its packets
+//!   index/        entries by selectors
 //! ```
 //!
 //! # Where it departs from the RFCs, and why
@@ -39,6 +41,7 @@ mod ageing;
 mod ah;
 mod answers;
 mod buffer;
+mod child_sas;
 mod classify;
 mod counters;
 mod crypto;

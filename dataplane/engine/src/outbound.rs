@@ -12,10 +12,11 @@ use crate::shared::{Held, View};
 use crate::topology::Hop;
 use crate::worker::{Batch, MAX_LAYERS, Worker, seconds};
 use arrayvec::ArrayVec;
-use culvert_model::{ChildId, FragmentWhen, IpsecProtocol, SaMode, Tfc};
+use culvert_model::{ChildId, Flow, FragmentWhen, IpsecProtocol, Pfp, SaMode, Tfc};
 use culvert_telemetry::{DropReason, SaCounter, WorkerCounter};
 use culvert_wire::ipv4::ChecksumMode;
 use culvert_wire::{ah, udp};
+use std::sync::Arc;
 
 /// The SAs of one burst.
 pub(crate) type OutboundGroups<K> = ArrayVec<OutboundGroup<K>, BURST>;
@@ -23,6 +24,8 @@ pub(crate) type OutboundGroups<K> = ArrayVec<OutboundGroup<K>, BURST>;
 /// One SA, for as long as the burst lasts.
 pub(crate) struct OutboundGroup<K> {
     child: ChildId,
+    /// One of several of its child.
+    populated: bool,
     sa: Held<OutboundSa<K>>,
     hop: Option<Hop>,
     /// The largest packet it can seal; 0 without a way out.
@@ -69,13 +72,13 @@ impl<A: Crypto> Worker<A> {
         io: &mut impl Io<B>,
     ) -> (Batch<Sealing<B>>, OutboundGroups<A::Key>) {
         let (mut found, mut groups) = (Batch::new(), OutboundGroups::new());
-        for Protect { transit, child, trap, pfp, settled } in packets {
-            let Some(group) = self.outbound_group(view, child, &mut groups) else {
+        for Protect { transit, child, trap, pfp, flow, settled } in packets {
+            let Some(group) = self.outbound_group(view, child, populated(pfp, &flow), &mut groups) else {
                 self.counters.drop(DropReason::NoSa);
-                if trap && self.shared.may_acquire(view.now, child) {
+                if trap && self.shared.may_acquire(view.now, child, &flow, pfp) {
                     self.counters.add(WorkerCounter::Acquires, 1);
                     // A full queue loses the acquire, not a packet; the next packet raises another.
-                    let _ = io.to_housekeeping(Punt::Acquire { child, flow: transit.head.flow, pfp });
+                    let _ = io.to_housekeeping(Punt::Acquire { child, flow, pfp });
                 }
                 continue;
             };
@@ -90,7 +93,7 @@ impl<A: Crypto> Worker<A> {
                 Ok(()) => {}
                 Err(DropReason::TooBig) => {
                     let mtu = group_of.inner_mtu;
-                    let whole = Protect { transit, child, trap, pfp, settled: true };
+                    let whole = Protect { transit, child, trap, pfp, flow, settled: true };
                     self.too_big_for_tunnel(whole, mtu, oversize, io);
                     continue;
                 }
@@ -124,14 +127,33 @@ impl<A: Crypto> Worker<A> {
         }
     }
 
-    fn outbound_group(&self, view: &View, child: ChildId, groups: &mut OutboundGroups<A::Key>) -> Option<usize> {
-        if let Some(at) = groups.iter().rposition(|group| group.child == child) {
-            return Some(at);
+    /// `flow`: by which the SA is found, where the child may have one for each value of some field.
+    fn outbound_group(
+        &self,
+        view: &View,
+        child: ChildId,
+        flow: Option<&Flow>,
+        groups: &mut OutboundGroups<A::Key>,
+    ) -> Option<usize> {
+        let populated = flow.is_some();
+        let chosen = match flow {
+            Some(flow) => Some(self.shared.outbound_for(child, flow)?),
+            None => None,
+        };
+        let known = groups.iter().rposition(|group| match chosen.as_ref().and_then(|sa| sa.as_ref()) {
+            Some(sa) => group.is_of(sa),
+            None => group.child == child && !group.populated,
+        });
+        if known.is_some() {
+            return known;
         }
-        let sa = self.shared.outbound_of(child)?;
+        let sa = match chosen {
+            Some(sa) => sa,
+            None => self.shared.outbound_of(child)?,
+        };
         let (hop, inner_mtu) = sa.as_ref().map_or((None, 0), |sa| self.way_of(view, sa, MAX_LAYERS));
         let expired = sa.as_ref().is_some_and(|sa| sa.hot.limits.are_reached(&sa.hot.slot, view.now));
-        groups.push(OutboundGroup { child, sa, hop, inner_mtu, expired, wanting: 0, next: 0, left: 0 });
+        groups.push(OutboundGroup { child, populated, sa, hop, inner_mtu, expired, wanting: 0, next: 0, left: 0 });
         Some(groups.len() - 1)
     }
 
@@ -289,7 +311,7 @@ impl<A: Crypto> Worker<A> {
     /// packet may be.
     pub(crate) fn send_dummy<B: Buffer>(&mut self, view: &View, child: ChildId, mut packet: B, io: &mut impl Io<B>) {
         let mut groups = OutboundGroups::new();
-        let group = self.outbound_group(view, child, &mut groups);
+        let group = self.outbound_group(view, child, None, &mut groups);
         let Some((sa, group_of)) = group.and_then(|at| groups.get_mut(at)).and_then(OutboundGroup::parts) else {
             return;
         };
@@ -311,7 +333,16 @@ impl<A: Crypto> Worker<A> {
     }
 }
 
+/// The flow by which an SA is found, where the policy populates selectors from it.
+fn populated(pfp: Pfp, flow: &Flow) -> Option<&Flow> {
+    (pfp != Pfp::NONE).then_some(flow)
+}
+
 impl<K> OutboundGroup<K> {
+    fn is_of(&self, sa: &Arc<OutboundSa<K>>) -> bool {
+        self.sa.as_ref().is_some_and(|own| Arc::ptr_eq(own, sa))
+    }
+
     fn hot(&self) -> Option<&OutboundHot> {
         self.sa.as_ref().map(|sa| &sa.hot)
     }
@@ -424,5 +455,6 @@ fn next_layer<B: Buffer>(sealing: Sealing<B>, child: ChildId) -> Result<Protect<
     let Sealing { packet, port, .. } = sealing;
     let head = Head::parse(packet.data(), ChecksumMode::Trusted)?;
     let transit = Transit { packet, origin: Origin::Own, port, head };
-    Ok(Protect { transit, child, trap: false, pfp: culvert_model::Pfp::NONE, settled: false })
+    let flow = head.flow;
+    Ok(Protect { transit, child, trap: false, pfp: Pfp::NONE, flow, settled: false })
 }

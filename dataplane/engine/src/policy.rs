@@ -32,6 +32,8 @@ pub(crate) struct Protect<B> {
     pub child: ChildId,
     pub trap: bool,
     pub pfp: Pfp,
+    /// Of the packet that was judged, by which its SA is found; this may be a piece of it.
+    pub flow: Flow,
     /// A piece of a packet whose SA and price in TTL are settled.
     pub settled: bool,
 }
@@ -47,8 +49,9 @@ impl<A: Crypto> Worker<A> {
         let (mut protect, mut clear) = (Batch::new(), Batch::new());
         for transit in packets {
             match self.verdict(view, &transit) {
-                Verdict::Protect { child, trap } => {
-                    protect.push(Protect { transit, child, trap, pfp: Pfp::NONE, settled: false });
+                Verdict::Protect { child, trap, pfp } => {
+                    let flow = transit.head.flow;
+                    protect.push(Protect { transit, child, trap, pfp, flow, settled: false });
                 }
                 Verdict::Forward => {
                     if transit.origin == Origin::Clear {

@@ -1,5 +1,6 @@
 //! What was replaced and may still be in a worker's hands.
 
+use crate::child_sas::ChildSas;
 use crate::sa::{InboundSa, OutboundSa};
 use crate::shared::{Foreign, Numbered};
 use crate::spd::Spd;
@@ -12,6 +13,7 @@ pub(crate) type Retiring<K> = Vec<Retired<K>>;
 pub(crate) enum Retired<K> {
     Inbound(Arc<InboundSa<K>>),
     Outbound(Arc<OutboundSa<K>>),
+    ChildSas(Arc<ChildSas<K>>),
     Foreign(Arc<Foreign>),
     Spd(Arc<Numbered<Spd>>),
     Topology(Arc<Topology>),
@@ -23,6 +25,7 @@ impl<K> Retired<K> {
         match self {
             Self::Inbound(held) => Arc::get_mut(held).is_some(),
             Self::Outbound(held) => Arc::get_mut(held).is_some(),
+            Self::ChildSas(held) => Arc::get_mut(held).is_some(),
             Self::Foreign(held) => Arc::get_mut(held).is_some(),
             Self::Spd(held) => Arc::get_mut(held).is_some(),
             Self::Topology(held) => Arc::get_mut(held).is_some(),

@@ -1,5 +1,6 @@
 //! The writing side of the security association database: install, remove, move.
 
+use crate::child_sas::{AllChildSas, ChildSas};
 use crate::crypto::{Crypto, KeyError};
 use crate::io::Tick;
 use crate::retire::{Retired, Retiring};
@@ -21,6 +22,7 @@ pub(crate) struct Sad<A: Crypto> {
     shared: Arc<Shared<A>>,
     entries: BTreeMap<SlotIndex, Entry<A::Key>>,
     foreign: Foreign,
+    child_sas: AllChildSas<A::Key>,
 }
 
 pub(crate) struct Entry<K> {
@@ -85,7 +87,7 @@ impl<K> From<Installed<K>> for Retired<K> {
 
 impl<A: Crypto> Sad<A> {
     pub fn new(shared: Arc<Shared<A>>) -> Self {
-        Self { shared, entries: BTreeMap::new(), foreign: Foreign::default() }
+        Self { shared, entries: BTreeMap::new(), foreign: Foreign::default(), child_sas: AllChildSas::default() }
     }
 
     /// Everything is checked before anything changes. The same SA once more (its slot, SPI and direction) renews it:
@@ -118,6 +120,8 @@ impl<A: Crypto> Sad<A> {
         self.publish(&sa, retired);
         if let Installed::Outbound(sa) = &sa {
             self.bind(sa.clone());
+            let all = self.child_sas.bind(sa);
+            self.publish_child(sa.cold.child, Some(all), retired);
         }
         let old = self.entries.insert(spec.slot, Entry { sa, marks });
         retired.extend(old.map(|old| old.sa.into()));
@@ -198,10 +202,12 @@ impl<A: Crypto> Sad<A> {
             }
         };
         self.publish(&sa, retired);
-        if let Installed::Outbound(sa) = &sa
-            && bound
-        {
-            self.bind(sa.clone());
+        if let Installed::Outbound(sa) = &sa {
+            if bound {
+                self.bind(sa.clone());
+            }
+            let all = self.child_sas.replace(sa);
+            self.publish_child(sa.cold.child, all, retired);
         }
         let old = self.entries.insert(slot, Entry { sa, marks });
         retired.extend(old.map(|old| old.sa.into()));
@@ -258,12 +264,22 @@ impl<A: Crypto> Sad<A> {
                     place.store(None);
                 }
             }
-            Installed::Outbound(sa) if self.is_bound(sa) => {
-                if let Some(place) = self.shared.outbound.get(sa.cold.child.0 as usize) {
+            Installed::Outbound(sa) => {
+                let all = self.child_sas.withdraw(sa);
+                self.publish_child(sa.cold.child, all, retired);
+                if self.is_bound(sa)
+                    && let Some(place) = self.shared.outbound.get(sa.cold.child.0 as usize)
+                {
                     place.store(None);
                 }
             }
-            Installed::Outbound(_) => {}
+        }
+    }
+
+    /// Before the SAs it lets go of are retired: they wait for it.
+    fn publish_child(&self, child: ChildId, all: Option<Arc<ChildSas<A::Key>>>, retired: &mut Retiring<A::Key>) {
+        if let Some(place) = self.shared.child_sas.get(child.0 as usize) {
+            retired.extend(place.swap(all).map(Retired::ChildSas));
         }
     }
 

@@ -1,5 +1,6 @@
 //! What all threads of the data plane see.
 
+use crate::child_sas::{Acquires, ChildSas};
 use crate::crypto::Crypto;
 use crate::io::{Origin, Tick};
 use crate::sa::{InboundSa, OutboundSa};
@@ -8,7 +9,7 @@ use crate::topology::{Interface, Route, Topology, TopologyError};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use culvert_link::Region;
-use culvert_model::{ChildId, SlotIndex, Spi};
+use culvert_model::{ChildId, Flow, Pfp, SlotIndex, Spi};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -27,10 +28,13 @@ pub struct Shared<A: Crypto> {
     pub(crate) foreign: ArcSwap<Foreign>,
     /// The SA that a child sends by.
     pub(crate) outbound: Box<[ArcSwapOption<OutboundSa<A::Key>>]>,
+    /// All SAs of a child, for policies that populate selectors from packets.
+    pub(crate) child_sas: Box<[ArcSwapOption<ChildSas<A::Key>>]>,
     /// When a packet of no SA was last told of.
     pub(crate) audited: AtomicU64,
     /// When each child last raised an acquire, plus one.
     acquired: Box<[AtomicU64]>,
+    populating: Acquires,
     fragment_id: AtomicU32,
 }
 
@@ -71,8 +75,10 @@ impl<A: Crypto> Shared<A> {
             inbound: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
             foreign: ArcSwap::default(),
             outbound: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
+            child_sas: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
             audited: AtomicU64::new(0),
             acquired: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+            populating: Acquires::new(),
             fragment_id: AtomicU32::new(0),
         }))
     }
@@ -120,8 +126,18 @@ impl<A: Crypto> Shared<A> {
         bound.as_ref().and_then(|bound| bound.as_ref()).is_some_and(|bound| Arc::ptr_eq(bound, sa))
     }
 
-    /// `true` once a second for each child.
-    pub(crate) fn may_acquire(&self, now: Tick, child: ChildId) -> bool {
+    /// The SA of a child that carries such packets, where there may be one for each value of some field.
+    pub(crate) fn outbound_for(&self, child: ChildId, flow: &Flow) -> Option<Held<OutboundSa<A::Key>>> {
+        let sas = self.child_sas.get(child.0 as usize)?.load();
+        // One more handle: those who write keep theirs until all of these are gone.
+        sas.as_ref()?.find(flow).map(|sa| Guard::from_inner(Some(sa.clone())))
+    }
+
+    /// `true` once a second for each child, and for each value that an SA of its own is for.
+    pub(crate) fn may_acquire(&self, now: Tick, child: ChildId, flow: &Flow, pfp: Pfp) -> bool {
+        if pfp != Pfp::NONE {
+            return self.populating.may(now, child, flow, pfp);
+        }
         self.acquired.get(child.0 as usize).is_some_and(|last| once_a_second(last, now))
     }
 }

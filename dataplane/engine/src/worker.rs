@@ -118,7 +118,7 @@ impl<A: Crypto> Worker<A> {
     /// RFC 4301 §7, §8.2: an IPv4 packet too large for its tunnel goes in pieces, each sealed by the SA of the whole.
     #[cold]
     fn protect_pieces<B: Buffer>(&mut self, view: &View, whole: Protect<B>, mtu: usize, io: &mut impl Io<B>) {
-        let Protect { transit: Transit { packet, origin, port, .. }, child, trap, pfp, .. } = whole;
+        let Protect { transit: Transit { packet, origin, port, .. }, child, trap, pfp, flow, .. } = whole;
         let pieces = match split_v4(packet, mtu, || io.allocate()) {
             Ok(pieces) => pieces,
             Err(error) => return self.counters.drop(error.reason()),
@@ -128,7 +128,7 @@ impl<A: Crypto> Worker<A> {
             match Head::parse(packet.data(), ChecksumMode::Trusted) {
                 Ok(head) => {
                     let transit = Transit { packet, origin, port, head };
-                    packets.push(Protect { transit, child, trap, pfp, settled: true });
+                    packets.push(Protect { transit, child, trap, pfp, flow, settled: true });
                 }
                 Err(reason) => self.counters.drop(reason),
             }

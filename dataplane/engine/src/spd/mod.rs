@@ -17,14 +17,14 @@ mod tests;
 
 use crate::index::{Asked, Entry, Index, Order, Search};
 use crate::io::Origin;
-use culvert_model::{Action, ChildId, Flow, InterfaceId, Policy, PolicyDirection};
+use culvert_model::{Action, ChildId, Flow, InterfaceId, Pfp, Policy, PolicyDirection};
 use culvert_telemetry::DropReason;
 use std::sync::Arc;
 
 /// What to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    Protect { child: ChildId, trap: bool },
+    Protect { child: ChildId, trap: bool, pfp: Pfp },
     Forward,
     Drop(DropReason),
 }
@@ -38,7 +38,7 @@ pub(crate) struct Spd {
 /// What one side of the SPD says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
-    Action(Action),
+    Action(Action, Pfp),
     /// A fragment without ports met an entry that asks for ports.
     Unseen,
     Nothing,
@@ -73,7 +73,7 @@ impl Spd {
         };
         // The smaller priority is looked at first, then the smaller number.
         let order = Order(u64::from(policy.priority) << 32 | u64::from(policy.id.0));
-        for entry in Entry::all(order, policy.interface, from, to, Found::Action(policy.action)) {
+        for entry in Entry::all(order, policy.interface, from, to, Found::Action(policy.action, policy.pfp)) {
             if let Some(held) = entry.without_ports(Found::Unseen) {
                 change(&mut side.held, &Arc::new(held));
             }
@@ -90,16 +90,20 @@ impl Spd {
             Origin::OwnAnswer => false,
             Origin::Clear => match self.inbound.find(flow, fragment, None) {
                 Found::Nothing => false,
-                Found::Action(Action::Bypass) => true,
-                Found::Action(Action::Protect { .. }) => return Verdict::Drop(DropReason::InboundClear),
-                Found::Action(Action::Discard) => return Verdict::Drop(DropReason::PolicyDiscard),
+                Found::Action(Action::Bypass, _) => true,
+                Found::Action(Action::Protect { .. }, _) => return Verdict::Drop(DropReason::InboundClear),
+                Found::Action(Action::Discard, _) => return Verdict::Drop(DropReason::PolicyDiscard),
                 Found::Unseen => return Verdict::Drop(DropReason::FragmentInner),
             },
         };
         match self.outbound.find(flow, fragment, into) {
-            Found::Action(Action::Protect { child, trap }) => Verdict::Protect { child, trap },
-            Found::Action(Action::Bypass) => Verdict::Forward,
-            Found::Action(Action::Discard) => Verdict::Drop(DropReason::PolicyDiscard),
+            // An SA of certain ports is for packets that show theirs.
+            Found::Action(Action::Protect { .. }, pfp) if fragment && (pfp.local_port || pfp.remote_port) => {
+                Verdict::Drop(DropReason::FragmentInner)
+            }
+            Found::Action(Action::Protect { child, trap }, pfp) => Verdict::Protect { child, trap, pfp },
+            Found::Action(Action::Bypass, _) => Verdict::Forward,
+            Found::Action(Action::Discard, _) => Verdict::Drop(DropReason::PolicyDiscard),
             Found::Unseen => Verdict::Drop(DropReason::FragmentInner),
             Found::Nothing if admitted => Verdict::Forward,
             Found::Nothing => Verdict::Drop(DropReason::NoPolicy),
@@ -109,9 +113,9 @@ impl Spd {
     /// May this packet, received in clear, reach the box itself? Where no entry matches it may.
     pub fn admits_to_box(&self, flow: &Flow, fragment: bool) -> Result<(), DropReason> {
         match self.inbound.find(flow, fragment, None) {
-            Found::Nothing | Found::Action(Action::Bypass) => Ok(()),
-            Found::Action(Action::Protect { .. }) => Err(DropReason::InboundClear),
-            Found::Action(Action::Discard) => Err(DropReason::PolicyDiscard),
+            Found::Nothing | Found::Action(Action::Bypass, _) => Ok(()),
+            Found::Action(Action::Protect { .. }, _) => Err(DropReason::InboundClear),
+            Found::Action(Action::Discard, _) => Err(DropReason::PolicyDiscard),
             Found::Unseen => Err(DropReason::FragmentInner),
         }
     }

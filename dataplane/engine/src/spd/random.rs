@@ -68,7 +68,16 @@ impl Shape {
         let priority = random.below(self.priorities) as u32;
         let (local, remote) = (self.selectors(random), self.selectors(random));
         let interface = self.interface(random);
-        Policy { id: PolicyId(id), direction, priority, local, remote, action, interface, pfp: Pfp::NONE }
+        Policy {
+            id: PolicyId(id),
+            direction,
+            priority,
+            local,
+            remote,
+            action,
+            interface,
+            pfp: Pfp { remote_addr: random.one_in(4), ..Pfp::NONE },
+        }
     }
 
     pub fn interface(&self, random: &mut Random) -> Option<InterfaceId> {

@@ -16,7 +16,7 @@ pub(crate) fn find(
     for policy in policies {
         let (from, to) = if inbound { (&policy.remote, &policy.local) } else { (&policy.local, &policy.remote) };
         if flow.matches(from, to) {
-            return Found::Action(policy.action);
+            return Found::Action(policy.action, policy.pfp);
         }
         if fragment && might_match(flow, from, to) {
             return Found::Unseen;

@@ -52,7 +52,7 @@ fn tunnel() -> Spd {
 fn a_tunnel_protects_both_ways() {
     let spd = tunnel();
     let (out, back) = (flow("10.1.0.1", "10.7.0.1"), flow("10.7.0.1", "10.1.0.1"));
-    let protect = Verdict::Protect { child: ChildId(7), trap: false };
+    let protect = Verdict::Protect { child: ChildId(7), trap: false, pfp: Pfp::NONE };
     assert_eq!(spd.judge(&out, false, Origin::Clear, None), protect);
     assert_eq!(spd.judge(&out, false, Origin::Own, None), protect);
     assert_eq!(spd.judge(&back, false, Origin::Clear, None), Verdict::Drop(DropReason::InboundClear));
@@ -70,7 +70,7 @@ fn a_tunnel_protects_both_ways() {
 fn out_of_one_tunnel_into_another() {
     let spd = table([policy(1, PolicyDirection::Outbound, "10.0.0.0/8", "10.8.0.0/16", PROTECT)]);
     let verdict = spd.judge(&flow("10.7.0.1", "10.8.0.1"), false, Origin::Tunnel, None);
-    assert_eq!(verdict, Verdict::Protect { child: ChildId(7), trap: false });
+    assert_eq!(verdict, Verdict::Protect { child: ChildId(7), trap: false, pfp: Pfp::NONE });
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn policies_of_a_tunnel_interface_see_only_what_is_routed_into_it() {
     let flow = flow("10.1.0.1", "10.7.0.1");
     for (interface, child) in [(here, 7), (there, 8), (None, 9)] {
         let verdict = spd.judge(&flow, false, Origin::Clear, interface);
-        assert_eq!(verdict, Verdict::Protect { child: ChildId(child), trap: false }, "{interface:?}");
+        assert_eq!(verdict, Verdict::Protect { child: ChildId(child), trap: false, pfp: Pfp::NONE }, "{interface:?}");
     }
     let verdict = spd.judge(&flow, false, Origin::Clear, Some(InterfaceId(4)));
     assert_eq!(verdict, Verdict::Drop(DropReason::NoPolicy));

@@ -6,6 +6,7 @@ mod commands;
 mod fragments;
 mod host_stack;
 mod policies;
+mod populate;
 mod rig;
 mod route_based;
 mod threads;

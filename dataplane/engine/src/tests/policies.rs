@@ -50,7 +50,7 @@ fn a_policy_once_more_is_replaced_and_the_same_changes_nothing() {
     gateway.apply(Command::SetPolicy(outbound(1, 10, "10.8.0.0/16", protect(4)))).unwrap();
     assert_ne!(number(&gateway), before);
     assert_eq!(verdict(&gateway, "10.7.0.1"), Verdict::Forward);
-    assert_eq!(verdict(&gateway, "10.8.0.1"), Verdict::Protect { child: ChildId(4), trap: false });
+    assert_eq!(verdict(&gateway, "10.8.0.1"), Verdict::Protect { child: ChildId(4), trap: false, pfp: Pfp::NONE });
     gateway.apply(Command::SetPolicy(outbound(1, 30, "10.8.0.0/16", protect(4)))).unwrap();
     assert_eq!(verdict(&gateway, "10.8.0.1"), Verdict::Forward, "it comes last now");
     gateway.apply(Command::RemovePolicy(PolicyId(2))).unwrap();
@@ -66,14 +66,14 @@ fn a_statement_replaces_all_at_its_end_and_a_broken_one_nothing() {
     gateway.apply(Command::BeginSync).unwrap();
     gateway.apply(Command::SetPolicy(of(7, 2))).unwrap();
     gateway.apply(Command::RemovePolicy(PolicyId(7))).unwrap();
-    assert_eq!(verdict(&gateway, "10.7.7.1"), Verdict::Protect { child: ChildId(1), trap: false });
+    assert_eq!(verdict(&gateway, "10.7.7.1"), Verdict::Protect { child: ChildId(1), trap: false, pfp: Pfp::NONE });
     // Its author died. The next states some as they were, some as others, and some not at all.
     gateway.policies((20..60).map(|n| of(n, if n < 30 { 1 } else { 2 })));
     for n in 0..60 {
         let want = match n {
             0..20 => Verdict::Drop(DropReason::NoPolicy),
-            20..30 => Verdict::Protect { child: ChildId(1), trap: false },
-            _ => Verdict::Protect { child: ChildId(2), trap: false },
+            20..30 => Verdict::Protect { child: ChildId(1), trap: false, pfp: Pfp::NONE },
+            _ => Verdict::Protect { child: ChildId(2), trap: false, pfp: Pfp::NONE },
         };
         assert_eq!(verdict(&gateway, &format!("10.7.{n}.1")), want, "{n}");
     }
