@@ -147,7 +147,8 @@ impl PortRange {
 
 /// One side of a selector: addresses, upper-layer protocol, ports.
 ///
-/// For ICMP and ICMPv6 the "port" is type × 256 + code (RFC 7296 §3.13.1), on both sides.
+/// For ICMP and ICMPv6 the "port" is type × 256 + code, for the mobility header type × 256 (RFC 7296 §3.13.1), on both
+/// sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TrafficSelector {
     pub addrs: AddrRange,
@@ -208,9 +209,9 @@ pub struct Flow {
     pub source: IpAddr,
     pub destination: IpAddr,
     pub protocol: u8,
-    /// Source port, or ICMP type × 256 + code; `None` where it cannot be seen (non-initial fragment, other protocol).
+    /// Source port, or what stands for it; `None` where it cannot be seen (non-initial fragment, other protocol).
     pub source_port: Option<u16>,
-    /// Destination port, or ICMP type × 256 + code.
+    /// Destination port, or what stands for it.
     pub destination_port: Option<u16>,
 }
 

@@ -35,7 +35,8 @@ pub struct Flow {
     pub source: IpAddr,
     pub destination: IpAddr,
     pub protocol: u8,
-    /// ICMP: type × 256 + code, in both. `None`: a later fragment, or a protocol without ports.
+    /// ICMP: type × 256 + code; mobility header: type × 256 (RFC 7296 §3.13.1); in both. `None`: a later fragment, or a
+    /// protocol without ports.
     pub source_port: Option<u16>,
     pub destination_port: Option<u16>,
     pub fragmentation: Fragmentation,
@@ -112,6 +113,14 @@ fn ports(protocol: u8, fragmentation: Fragmentation, payload: &[u8]) -> Result<P
         protocol::ICMP | protocol::ICMPV6 => match payload {
             [kind, code, ..] => {
                 let port = u16::from_be_bytes([*kind, *code]);
+                Some((port, port))
+            }
+            _ => None,
+        },
+        // RFC 6275 §6.1.1: payload protocol, header length, type.
+        protocol::MOBILITY => match payload {
+            [_, _, kind, ..] => {
+                let port = u16::from_be_bytes([*kind, 0]);
                 Some((port, port))
             }
             _ => None,
@@ -196,7 +205,20 @@ mod tests {
             assert_eq!(flow(&packet(protocol, 0, &[8])), Err(Error::PortsTruncated(protocol)));
             assert_eq!(flow(&packet(protocol, 0, &[8, 3])).unwrap().source_port, Some(0x0803));
         }
+        assert_eq!(flow(&packet(135, 0, &[59, 1])), Err(Error::PortsTruncated(135)));
+        assert_eq!(flow(&packet(135, 0x2000, &[59, 1])), Err(Error::TinyFragment(135)));
+        assert_eq!(flow(&packet(135, 1, &[59, 1])).unwrap().source_port, None);
         assert_eq!(flow(&packet(47, 0, &[])).unwrap().source_port, None);
+    }
+
+    #[test]
+    fn a_mobility_header_shows_its_type() {
+        let addr = std::net::Ipv6Addr::from([1; 16]);
+        // A binding update (RFC 6275 §6.1.7).
+        let update = [59, 1, 5, 0, 0x12, 0x34, 0, 1, 0x80, 0, 0, 60, 1, 2, 0, 0];
+        let bytes = [&ipv6::Repr::new(addr, addr, protocol::MOBILITY, 16).to_bytes()[..], &update].concat();
+        let flow = flow(&bytes).unwrap();
+        assert_eq!((flow.source_port, flow.destination_port), (Some(0x0500), Some(0x0500)));
     }
 
     #[test]

@@ -16,4 +16,6 @@ pub const ICMPV6: u8 = 58;
 pub const NO_NEXT_HEADER: u8 = 59;
 pub const DESTINATION_OPTIONS: u8 = 60;
 pub const SCTP: u8 = 132;
+/// IPv6 mobility header.
+pub const MOBILITY: u8 = 135;
 pub const UDP_LITE: u8 = 136;
