@@ -43,6 +43,8 @@ pub(crate) struct OutboundGroup<K> {
 pub(crate) struct Sealed<B> {
     /// To be sealed again, by the next SA of a bundle.
     pub again: Batch<Protect<B>>,
+    /// Too large for the way out, and to be cut now (`FragmentWhen::After`).
+    pub uncut: Batch<Leaving<B>>,
     pub leaving: Batch<Leaving<B>>,
 }
 
@@ -273,7 +275,7 @@ impl<A: Crypto> Worker<A> {
         packets: Batch<Sealing<B>>,
         groups: &OutboundGroups<A::Key>,
     ) -> Sealed<B> {
-        let mut out = Sealed { again: Batch::new(), leaving: Batch::new() };
+        let mut out = Sealed { again: Batch::new(), uncut: Batch::new(), leaving: Batch::new() };
         let mut sums: ArrayVec<(u64, u64), BURST> = groups.iter().map(|_| (0, 0)).collect();
         for mut sealing in packets {
             let sa = groups.get(sealing.group).and_then(|group| Some((group.sa.as_ref()?, group.hop?)));
@@ -289,7 +291,12 @@ impl<A: Crypto> Worker<A> {
                 *bytes += sealing.inner_len as u64;
             }
             match sa.cold.bundle {
-                None => out.leaving.push(Leaving { packet: sealing.packet, hop }),
+                None => {
+                    let hop = Hop { mtu: sa.hot.way_mtu(hop.mtu), ..hop };
+                    let fits = sealing.packet.data().len() <= usize::from(hop.mtu);
+                    let out = if fits { &mut out.leaving } else { &mut out.uncut };
+                    out.push(Leaving { packet: sealing.packet, hop });
+                }
                 Some(child) => match next_layer(sealing, child) {
                     Ok(protect) => out.again.push(protect),
                     Err(reason) => self.counters.drop(reason),

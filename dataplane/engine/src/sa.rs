@@ -291,6 +291,14 @@ impl OutboundHot {
         self.template().get(ip_len..).filter(|header| !header.is_empty())
     }
 
+    /// What the path carries, where it is less than the first hop does.
+    pub fn way_mtu(&self, hop: u16) -> u16 {
+        match self.path_mtu.load(Ordering::Relaxed) {
+            0 => hop,
+            path => hop.min(u16::try_from(path).unwrap_or(u16::MAX)),
+        }
+    }
+
     /// The largest inner packet whose sealed form has `mtu` octets at most. Transport mode: with an IP header without
     /// options.
     pub fn inner_mtu(&self, mtu: usize) -> usize {
