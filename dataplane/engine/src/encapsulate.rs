@@ -195,6 +195,7 @@ fn outer_tos(hot: &OutboundHot, inner: u8) -> u8 {
     let dscp = match hot.handling.dscp {
         DscpHandling::Copy => inner & !ecn::MASK,
         DscpHandling::Set(dscp) => dscp << 2,
+        DscpHandling::Map(map) => map.outer(inner >> 2) << 2,
     };
     dscp | ecn::outer(inner, hot.handling.ecn)
 }

@@ -92,7 +92,7 @@ pub(crate) struct OutboundHot {
     pub handling: Handling,
 }
 
-const _: () = assert!(size_of::<OutboundHot>() == 192);
+const _: () = assert!(size_of::<OutboundHot>() == 256);
 
 /// An SA we open with.
 pub(crate) struct InboundSa<K> {

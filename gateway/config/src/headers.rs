@@ -1,9 +1,9 @@
 //! What an SA does with headers and sizes: the keys that children and manual SAs share.
 
 use crate::kinds::{NumberOr, NumberOrWord, Word, Words};
-use crate::reader::{Flag, Int, Maybe};
+use crate::reader::{Flag, Int, List, Maybe, Refusal, Text};
 use crate::words::CopyDscp;
-use culvert_model::{DfHandling, DscpHandling, FragmentWhen, Handling, MssClamp, Tfc};
+use culvert_model::{DfHandling, DscpHandling, DscpMap, FragmentWhen, Handling, MssClamp, Tfc};
 
 section! {
     /// Headers and sizes of an SA. In transport mode there is no outer header, and only `fragment` and `mss_clamp` count.
@@ -15,6 +15,9 @@ section! {
         copy_dscp: CopyDscp as Word<CopyDscp> = "\"out\"";
         /// The outer DSCP where it is not copied. Left out: 0.
         dscp: Option<u8> as Maybe<Int<u8, 0, 63>>;
+        /// Outer DSCP by the inner one where it is copied: "46=34" sends what is marked 46 with 34 outside. What is not named
+        /// is copied as it is.
+        dscp_map: Vec<(u8, u8)> as List<DscpPair> = "[]";
         /// Carry congestion marks across the tunnel (RFC 6040); false hides them.
         copy_ecn: bool as Flag = "true";
         /// Outer time to live or hop limit; "copy" takes the inner one.
@@ -39,7 +42,7 @@ impl Headers {
         let copies_out = matches!(self.copy_dscp, CopyDscp::Out | CopyDscp::Yes);
         Handling {
             df: self.df,
-            dscp: if copies_out { DscpHandling::Copy } else { DscpHandling::Set(self.dscp.unwrap_or(0)) },
+            dscp: if copies_out { self.mapped() } else { DscpHandling::Set(self.dscp.unwrap_or(0)) },
             dscp_inbound: matches!(self.copy_dscp, CopyDscp::In | CopyDscp::Yes),
             ecn: self.copy_ecn,
             ttl: self.hop_limit,
@@ -51,9 +54,36 @@ impl Headers {
         }
     }
 
+    fn mapped(&self) -> DscpHandling {
+        if self.dscp_map.is_empty() {
+            return DscpHandling::Copy;
+        }
+        let mut map = *DscpMap::IDENTITY.octets();
+        for (inner, outer) in &self.dscp_map {
+            if let Some(place) = map.get_mut(usize::from(*inner)) {
+                *place = *outer;
+            }
+        }
+        // The reader has refused what is above 63.
+        DscpMap::new(map).map_or(DscpHandling::Copy, DscpHandling::Map)
+    }
+
     /// `dscp` is for a header that nothing is copied to.
     pub(crate) fn dscp_is_lost(&self) -> bool {
-        self.dscp.is_some() && matches!(self.handling().dscp, DscpHandling::Copy)
+        self.dscp.is_some() && !matches!(self.handling().dscp, DscpHandling::Set(_))
+    }
+}
+
+pub(crate) struct DscpPair;
+
+impl Text for DscpPair {
+    type Value = (u8, u8);
+    const SHAPE: &'static str = "two DSCPs from 0 to 63, such as \"46=34\"";
+
+    fn parse(text: &str) -> Result<(u8, u8), Refusal> {
+        let dscp = |text: &str| text.trim().parse().ok().filter(|dscp| *dscp < 64);
+        let pair = text.split_once('=').and_then(|(inner, outer)| Some((dscp(inner)?, dscp(outer)?)));
+        pair.ok_or_else(|| (format!("{text:?} is not {}", Self::SHAPE), "write inner=outer".to_owned()))
     }
 }
 
@@ -121,10 +151,14 @@ mod tests {
     #[test]
     fn each_word_has_its_meaning() {
         let base = Handling::default();
+        let mut map = *DscpMap::IDENTITY.octets();
+        map[46] = 34;
+        let map = DscpMap::new(map).expect("all below 64");
         for (text, wanted) in [
             ("df = \"set\"", Handling { df: DfHandling::Set, ..base }),
             ("df = \"clear\"", Handling { df: DfHandling::Clear, ..base }),
             ("copy_dscp = \"yes\"", Handling { dscp_inbound: true, ..base }),
+            ("dscp_map = [\"46=34\"]", Handling { dscp: DscpHandling::Map(map), ..base }),
             ("copy_dscp = \"no\"", Handling { dscp: DscpHandling::Set(0), ..base }),
             ("copy_dscp = \"in\"\ndscp = 46", Handling { dscp: DscpHandling::Set(46), dscp_inbound: true, ..base }),
             ("copy_ecn = false", Handling { ecn: false, ..base }),

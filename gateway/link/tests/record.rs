@@ -3,9 +3,9 @@
 use core::time::Duration;
 use culvert_link::record::{Command, Datagram, DecodeError, EncodeError, Event, MAX_SELECTORS, Refusal};
 use culvert_model::{
-    Action, AddrRange, ChildId, DfHandling, Direction, DscpHandling, Encapsulation, Flow, FragmentWhen, Handling,
-    InterfaceId, Lifetime, MssClamp, Pfp, Policy, PolicyDirection, PolicyId, PortRange, SaMode, SaSpec, SecretKey,
-    SlotIndex, Spi, Suite, Tfc, TrafficSelector, Tunnel,
+    Action, AddrRange, ChildId, DfHandling, Direction, DscpHandling, DscpMap, Encapsulation, Flow, FragmentWhen,
+    Handling, InterfaceId, Lifetime, MssClamp, Pfp, Policy, PolicyDirection, PolicyId, PortRange, SaMode, SaSpec,
+    SecretKey, SlotIndex, Spi, Suite, Tfc, TrafficSelector, Tunnel,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -74,7 +74,15 @@ fn mode() -> impl Strategy<Value = SaMode> {
 prop_compose! {
     fn handling()(
         df in prop::sample::select(vec![DfHandling::Copy, DfHandling::Set, DfHandling::Clear]),
-        dscp in option::of(0u8..64),
+        dscp in prop_oneof![
+            Just(DscpHandling::Copy),
+            (0u8..64).prop_map(DscpHandling::Set),
+            any::<[u8; 32]>().prop_map(|half| {
+                let mut map = *DscpMap::IDENTITY.octets();
+                half.iter().zip(&mut map).for_each(|(from, to)| *to = from & 63);
+                DscpHandling::Map(DscpMap::new(map).expect("all below 64"))
+            }),
+        ],
         (dscp_inbound, ecn, flow_label) in any::<(bool, bool, bool)>(),
         ttl in option::of(1u8..),
         fragment in prop::sample::select(vec![FragmentWhen::Before, FragmentWhen::After]),
@@ -82,7 +90,6 @@ prop_compose! {
         dummies in any::<u16>(),
         mss_clamp in prop_oneof![Just(MssClamp::Off), Just(MssClamp::Auto), any::<u16>().prop_map(MssClamp::To)],
     ) -> Handling {
-        let dscp = dscp.map_or(DscpHandling::Copy, DscpHandling::Set);
         Handling { df, dscp, dscp_inbound, ecn, ttl, flow_label, fragment, tfc, dummies, mss_clamp }
     }
 }

@@ -18,8 +18,8 @@ pub use identity::{Identity, IdentityError};
 pub use policy::{Action, ChildId, Pfp, Policy, PolicyDirection, PolicyId};
 pub use proposal::{EspProposal, IkeProposal, ProposalError};
 pub use sa::{
-    DfHandling, Direction, DscpHandling, Encapsulation, FragmentWhen, Handling, InterfaceId, Lifetime, MssClamp,
-    SaMode, SaSpec, SlotIndex, Tfc, Tunnel,
+    DfHandling, Direction, DscpHandling, DscpMap, Encapsulation, FragmentWhen, Handling, InterfaceId, Lifetime,
+    MssClamp, SaMode, SaSpec, SlotIndex, Tfc, Tunnel,
 };
 pub use secret::SecretKey;
 pub use selector::{AddrRange, Flow, PortRange, SelectorError, TrafficSelector};

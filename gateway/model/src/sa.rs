@@ -2,7 +2,7 @@
 
 use crate::suite::Suite;
 use crate::{policy::ChildId, secret::SecretKey, selector::TrafficSelector, spi::Spi};
-use core::time::Duration;
+use core::{fmt, time::Duration};
 use std::net::IpAddr;
 
 /// The SA's slot in the link's shared memory: its counters, sequence number and replay top live there and outlive
@@ -66,6 +66,47 @@ pub enum DscpHandling {
     Copy,
     /// Always this, 0 to 63: hides the inner one.
     Set(u8),
+    /// By the inner one.
+    Map(DscpMap),
+}
+
+/// An outer DSCP for each inner one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DscpMap([u8; 64]);
+
+impl DscpMap {
+    /// Each as it is.
+    pub const IDENTITY: Self = {
+        let mut map = [0; 64];
+        let mut dscp = 0;
+        while dscp < 64 {
+            map[dscp as usize] = dscp;
+            dscp += 1;
+        }
+        Self(map)
+    };
+
+    /// `None` where one is above 63.
+    pub fn new(map: [u8; 64]) -> Option<Self> {
+        map.iter().all(|dscp| *dscp < 64).then_some(Self(map))
+    }
+
+    /// `inner`: 0 to 63.
+    pub fn outer(&self, inner: u8) -> u8 {
+        self.0.get(usize::from(inner)).copied().unwrap_or(inner)
+    }
+
+    pub const fn octets(&self) -> &[u8; 64] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DscpMap {
+    /// What is not mapped to itself.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moved = (0..64u8).map(|inner| (inner, self.outer(inner))).filter(|(inner, outer)| inner != outer);
+        f.debug_map().entries(moved).finish()
+    }
 }
 
 /// Where a packet that does not fit and may be fragmented is cut.

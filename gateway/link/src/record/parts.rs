@@ -4,16 +4,16 @@ use super::cursor::{DecodeError, EncodeError, Reader, Writer};
 use super::{MAX_KEPT, MAX_SELECTORS};
 use core::time::Duration;
 use culvert_model::{
-    Action, AddrRange, ChildId, DfHandling, Direction, DscpHandling, Encapsulation, Encryption, Flow, FragmentWhen,
-    Handling, Integrity, InterfaceId, Lifetime, MssClamp, Pfp, Policy, PolicyDirection, PolicyId, PortRange, SaMode,
-    SaSpec, SecretKey, SlotIndex, Spi, Suite, Tfc, TrafficSelector, Tunnel,
+    Action, AddrRange, ChildId, DfHandling, Direction, DscpHandling, DscpMap, Encapsulation, Encryption, Flow,
+    FragmentWhen, Handling, Integrity, InterfaceId, Lifetime, MssClamp, Pfp, Policy, PolicyDirection, PolicyId,
+    PortRange, SaMode, SaSpec, SecretKey, SlotIndex, Spi, Suite, Tfc, TrafficSelector, Tunnel,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// Octets one selector takes at most.
 pub(super) const SELECTOR_BYTES: usize = 2 * 17 + 2 + 4;
 /// Octets of an SA or policy without its selectors; generous.
-pub(super) const FIXED_BYTES: usize = 256;
+pub(super) const FIXED_BYTES: usize = 512;
 
 pub(super) fn put_address(w: &mut Writer<'_>, address: IpAddr) {
     match address {
@@ -134,10 +134,14 @@ tags!(put_fragment, fragment, FragmentWhen, "fragmentation", Before = 1, After =
 fn put_handling(w: &mut Writer<'_>, h: &Handling) {
     put_df(w, h.df);
     match h.dscp {
-        DscpHandling::Copy => w.bool(false),
+        DscpHandling::Copy => w.u8(1),
         DscpHandling::Set(dscp) => {
-            w.bool(true);
+            w.u8(2);
             w.u8(dscp);
+        }
+        DscpHandling::Map(map) => {
+            w.u8(3);
+            w.bytes(map.octets());
         }
     }
     w.bool(h.dscp_inbound);
@@ -195,12 +199,12 @@ fn handling(r: &mut Reader<'_>) -> Result<Handling, DecodeError> {
 }
 
 fn dscp(r: &mut Reader<'_>) -> Result<DscpHandling, DecodeError> {
-    if !r.bool("a DSCP")? {
-        return Ok(DscpHandling::Copy);
-    }
-    match r.u8("a DSCP")? {
-        dscp @ 0..64 => Ok(DscpHandling::Set(dscp)),
-        _ => Err(DecodeError::Invalid { what: "a DSCP above 63" }),
+    const ABOVE: DecodeError = DecodeError::Invalid { what: "a DSCP above 63" };
+    match r.u8("DSCP handling")? {
+        1 => Ok(DscpHandling::Copy),
+        2 => Some(r.u8("a DSCP")?).filter(|dscp| *dscp < 64).map(DscpHandling::Set).ok_or(ABOVE),
+        3 => DscpMap::new(r.array::<64>("a DSCP map")?).map(DscpHandling::Map).ok_or(ABOVE),
+        value => Err(DecodeError::UnknownTag { what: "DSCP handling", value }),
     }
 }
 
