@@ -78,6 +78,13 @@ pub struct Past {
     pub bytes: u64,
 }
 
+/// An SA that the data plane is to have.
+struct Held {
+    spec: SaSpec,
+    /// Grows with each naming. An outbound SA becomes its child's when it is named, so the last one named is the child's.
+    named: u64,
+}
+
 /// How much the rings carried, for metrics.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RingCounters {
@@ -95,7 +102,8 @@ pub struct Plane {
     backlog: VecDeque<Zeroizing<Vec<u8>>>,
     sent: HashMap<u64, Sent>,
     next_token: u64,
-    sas: BTreeMap<SlotIndex, SaSpec>,
+    sas: BTreeMap<SlotIndex, Held>,
+    namings: u64,
     policies: Vec<Policy>,
     orphans: Vec<Orphan>,
     generation: u64,
@@ -117,6 +125,7 @@ impl Plane {
             // Answers to an earlier control process carry other tokens.
             next_token: link.generation << 40,
             sas: BTreeMap::new(),
+            namings: 0,
             policies: Vec::new(),
             orphans: Vec::new(),
             notices: VecDeque::new(),
@@ -192,16 +201,20 @@ impl Plane {
 
     /// SAs that are, or are about to be, in the data plane.
     pub fn sas(&self) -> impl Iterator<Item = &SaSpec> {
-        self.sas.values()
+        self.sas.values().map(|held| &held.spec)
     }
 
     pub fn slot(&self, index: SlotIndex) -> Option<SlotRef> {
         self.region.slot(index)
     }
 
+    fn held(&self, slot: SlotIndex) -> Option<&SaSpec> {
+        self.sas.get(&slot).map(|held| &held.spec)
+    }
+
     /// Is this SA in the data plane already, or on its way there?
     pub fn holds(&self, spec: &SaSpec) -> bool {
-        self.sas.get(&spec.slot).is_some_and(|held| held.spi == spec.spi && held.direction == spec.direction)
+        self.held(spec.slot).is_some_and(|held| held.spi == spec.spi && held.direction == spec.direction)
     }
 
     /// Sets the slot up and sends the SA.
@@ -226,7 +239,8 @@ impl Plane {
     /// Sends an SA whose slot is set up already and goes on counting where it is.
     pub fn adopt(&mut self, spec: SaSpec, waiter: Option<u64>) {
         self.orphans.retain(|orphan| orphan.slot != spec.slot);
-        self.sas.insert(spec.slot, spec.clone());
+        self.namings += 1;
+        self.sas.insert(spec.slot, Held { spec: spec.clone(), named: self.namings });
         self.send_install(spec, waiter.into_iter().collect());
     }
 
@@ -263,7 +277,7 @@ impl Plane {
     /// Removes what earlier control processes left of a child.
     pub fn retire_orphans(&mut self, child: ChildId) {
         self.orphans.iter_mut().filter(|orphan| orphan.child == child).for_each(|orphan| orphan.leaving = true);
-        let keep = self.sas.values().filter(|spec| spec.child == child).map(|spec| spec.slot).collect();
+        let keep = self.sas().filter(|spec| spec.child == child).map(|spec| spec.slot).collect();
         let token = self.send(&Command::RetireOrphans { child, keep });
         self.sent.insert(token, Sent::Retire { child });
     }
@@ -356,7 +370,7 @@ impl Plane {
 
     fn settle_install(&mut self, slot: SlotIndex, waiters: Vec<u64>, result: Result<(), Refusal>) {
         // Where it was removed meanwhile, the removal's answer is on its way.
-        match (result, self.sas.get(&slot).map(|spec| (spec.spi, spec.direction))) {
+        match (result, self.held(slot).map(|spec| (spec.spi, spec.direction))) {
             (Ok(()), Some(_)) => {
                 if let Some(slot) = self.region.slot(slot) {
                     slot.set_state(SlotState::Installed);
@@ -419,7 +433,9 @@ impl Plane {
         for child in orphaned {
             self.retire_orphans(child);
         }
-        let specs: Vec<SaSpec> = self.sas.values().cloned().collect();
+        let mut held: Vec<&Held> = self.sas.values().collect();
+        held.sort_unstable_by_key(|held| held.named);
+        let specs: Vec<SaSpec> = held.into_iter().map(|held| held.spec.clone()).collect();
         for spec in specs {
             let waiters = waiting.remove(&spec.slot).unwrap_or_default();
             self.send_install(spec, waiters);
@@ -618,6 +634,35 @@ mod tests {
         let installs = second.seen.iter().rev().find(|c| matches!(c, Command::Install(_)));
         assert_eq!(installs, Some(&Command::Install(kept)));
         assert_eq!(region.slot(gone_slot).map(|s| s.state()), Some(SlotState::Free));
+    }
+
+    /// In the middle of a rekey a child has two outbound SAs, and the data plane takes the one it is told last.
+    #[test]
+    fn a_new_data_plane_hears_of_the_sas_in_the_order_in_which_they_were_named() {
+        let region = region();
+        let first = Stub::attach(&region);
+        let mut plane = Plane::attach(&region).expect("the role is free");
+        let outbound = || SaSpec { direction: Direction::Outbound, ..spec(&region, 1) };
+        let (lower, higher) = (outbound(), outbound());
+        assert!(lower.slot < higher.slot);
+        assert!(plane.install(higher.clone(), FRESH, 0, None));
+        assert!(plane.install(lower.clone(), FRESH, 0, None));
+        let retold = |plane: &mut Plane| {
+            let mut stub = Stub::attach(&region);
+            plane.turn();
+            stub.answer(Ok(()));
+            plane.turn();
+            // What the dead one left unread comes before.
+            let told =
+                stub.seen.into_iter().filter_map(|c| if let Command::Install(sa) = c { Some(sa.slot) } else { None });
+            let told: Vec<_> = told.collect();
+            told[told.len() - 2..].to_vec()
+        };
+        drop(first);
+        assert_eq!(retold(&mut plane), [higher.slot, lower.slot]);
+        // Named once more, it is the child's again.
+        plane.adopt(higher.clone(), None);
+        assert_eq!(retold(&mut plane), [lower.slot, higher.slot]);
     }
 
     #[test]
