@@ -145,10 +145,12 @@ impl Config {
     /// The key for a pair of identities; more specific entries first.
     pub(crate) fn psk(&self, local: &Identity, remote: &Identity) -> Option<&SecretKey> {
         let has = |secret: &Secret, id: &Identity| secret.ids.iter().any(|i| i.matches(id));
+        // One that names this box or the peer beside somebody else is meant for those two.
+        let only = |secret: &Secret, id: &Identity| secret.ids.iter().all(|i| i.matches(id));
         let rank = |secret: &Secret| match (has(secret, local), has(secret, remote)) {
             (true, true) => Some(3),
-            (false, true) => Some(2),
-            (true, false) if secret.ids.len() == 1 => Some(1),
+            (false, true) if only(secret, remote) => Some(2),
+            (true, false) if only(secret, local) => Some(1),
             _ if secret.ids.is_empty() => Some(0),
             _ => None,
         };
@@ -202,9 +204,9 @@ mod tests {
         assert_eq!(psk("a", "b"), Some(b"ab".to_vec()));
         assert_eq!(psk("x", "b"), Some(b"b".to_vec()));
         assert_eq!(psk("a", "d"), Some(b"any".to_vec()));
-        assert_eq!(
-            Config { secrets: vec![secret(&["a", "c"], b"ac")], ..Config::default() }.psk(&id("a"), &id("b")),
-            None
-        );
+        for others in [["a", "c"], ["c", "b"]] {
+            let config = Config { secrets: vec![secret(&others, b"theirs")], ..Config::default() };
+            assert_eq!(config.psk(&id("a"), &id("b")), None, "{others:?}");
+        }
     }
 }

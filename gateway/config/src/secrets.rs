@@ -78,14 +78,6 @@ impl fmt::Display for SecretErrors {
 impl std::error::Error for SecretErrors {}
 
 impl Secrets {
-    /// The key that best fits both identities: one that names both, then one that names the peer alone, then one that
-    /// names this box alone, then one that names nobody.
-    pub fn psk(&self, local: &Identity, remote: &Identity) -> Option<&SecretKey> {
-        let fits = self.psks.iter().filter_map(|(ids, key)| Some((fit(ids, local, Some(remote))?, key)));
-        // The first of equals, as in the file.
-        fits.rev().max_by_key(|(fit, _)| *fit).map(|(_, key)| key)
-    }
-
     /// Every pre-shared key with the identities it is for, in the order of the file.
     pub fn psks(&self) -> impl Iterator<Item = (&[Identity], &SecretKey)> {
         self.psks.iter().map(|(ids, key)| (ids.as_slice(), key))

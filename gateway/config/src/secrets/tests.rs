@@ -6,29 +6,15 @@ fn id(text: &str) -> Identity {
 }
 
 #[test]
-fn the_most_specific_secret_wins() {
-    let key = |n: u8| SecretKey::new(vec![n]);
+fn a_secret_fits_those_it_names() {
     let ids = |words: &[&str]| words.iter().map(|w| id(w)).collect::<Vec<_>>();
-    let psks = vec![
-        (ids(&[]), key(0)),
-        (ids(&["hq"]), key(1)),
-        (ids(&["branch"]), key(2)),
-        (ids(&["hq", "branch"]), key(3)),
-        (ids(&["branch", "HQ"]), key(4)),
-        (ids(&["hq", "other"]), key(5)),
-        (ids(&["foreign", "guest"]), key(6)),
-    ];
-    let secrets = Secrets { psks, manual: vec![], warnings: vec![] };
-    let chosen = |local, remote| secrets.psk(&id(local), &id(remote)).map(|k| k.expose().to_vec());
-    assert_eq!(chosen("hq", "branch"), Some(vec![3]), "the first of those that name both");
-    assert_eq!(chosen("hq", "other"), Some(vec![5]));
-    assert_eq!(chosen("x", "branch"), Some(vec![2]));
-    assert_eq!(chosen("hq", "x"), Some(vec![1]), "not one that names another peer");
-    assert_eq!(chosen("hq", "guest"), Some(vec![1]), "not one that is for two others");
-    assert_eq!(chosen("x", "y"), Some(vec![0]));
-    let none = Secrets { psks: vec![(ids(&["hq", "branch"]), key(3))], manual: vec![], warnings: vec![] };
-    assert!(none.psk(&id("hq"), &id("guest")).is_none());
-    assert!(none.psk(&id("x"), &id("branch")).is_none());
+    let fits = |words: &[&str], local, remote| fit(&ids(words), &id(local), Some(&id(remote)));
+    assert_eq!(fits(&["branch", "HQ"], "hq", "branch"), Some(3));
+    assert_eq!(fits(&["branch"], "hq", "branch"), Some(2));
+    assert_eq!(fits(&["hq"], "hq", "branch"), Some(1));
+    assert_eq!(fits(&[], "hq", "branch"), Some(0));
+    assert_eq!(fits(&["hq", "other"], "hq", "branch"), None, "it names another peer");
+    assert_eq!(fits(&["foreign", "branch"], "hq", "branch"), None, "it is for two others");
 }
 
 #[test]
@@ -85,8 +71,8 @@ fn files_that_others_can_read_are_refused_and_told_how_to_be_mended() {
     }
     fixture.file("k", "a long enough secret", 0o600);
     let secrets = fixture.config("[[secret]]\nfile = \"k\"\n").read_secrets().expect("fine");
-    let key = secrets.psk(&id("a"), &id("b")).map(SecretKey::expose);
-    assert_eq!(key, Some(&b"a long enough secret"[..]));
+    let keys: Vec<_> = secrets.psks().map(|(_, key)| key.expose()).collect();
+    assert_eq!(keys, [b"a long enough secret"]);
     assert!(secrets.warnings().is_empty());
     assert!(!format!("{secrets:?}").contains("secret\""));
 }
