@@ -1,4 +1,4 @@
-//! Snapshots for status and for a data plane that has to be filled again.
+//! Snapshots for status.
 
 use super::Endpoint;
 use crate::{
@@ -6,7 +6,6 @@ use crate::{
     child::{ChildSa, ChildState},
     sa::{IkeSa, Phase, State},
 };
-use culvert_model::SaSpec;
 use std::time::Instant;
 
 impl Endpoint {
@@ -14,14 +13,6 @@ impl Endpoint {
     pub fn status(&self, now: Instant) -> Vec<IkeSaStatus> {
         let over = |sa: &IkeSa| sa.established().is_some_and(|e| matches!(e.phase, Phase::Closed(_)));
         self.sas.values().filter(|sa| !over(sa)).map(|sa| self.sa_status(now, sa)).collect()
-    }
-
-    /// The SAs that a fresh data plane needs: inbound ones first, then the outbound one of each child.
-    pub fn installed(&self) -> Vec<SaSpec> {
-        let children: Vec<_> = self.sas.values().filter_map(IkeSa::established).flat_map(|e| &e.children).collect();
-        let inbound = children.iter().map(|c| c.inbound.clone());
-        let current = |c: &&&ChildSa| self.core.current.get(&c.id) == Some(&c.outbound.slot);
-        inbound.chain(children.iter().filter(current).map(|c| c.outbound.clone())).collect()
     }
 
     fn sa_status(&self, now: Instant, sa: &IkeSa) -> IkeSaStatus {
