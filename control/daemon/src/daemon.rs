@@ -385,9 +385,11 @@ fn retire_strangers(config: &Config, secrets: &Secrets, provider: &dyn Provider,
 fn meaning(child: &ChildRef<'_>, secrets: &Secrets, provider: &dyn Provider) -> String {
     let text = match child {
         ChildRef::Ike(connection, child) => format!(
-            "{} {} {:?} {:?} {:?} {:?} {:?}",
+            "{} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             connection.name,
             child.name,
+            child.mode,
+            child.bundle,
             connection.local_addrs,
             connection.remote_addrs,
             connection.remote.id,

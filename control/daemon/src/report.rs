@@ -116,7 +116,8 @@ fn failure_label(reason: &FailureReason) -> &'static str {
     match reason {
         FailureReason::NoAnswer { .. } => "no_answer",
         FailureReason::Refused { .. } => "refused",
-        FailureReason::NoIkeProposal { .. } | FailureReason::NoEspProposal { .. } => "no_proposal",
+        FailureReason::NoIkeProposal { .. } | FailureReason::NoChildProposal { .. } => "no_proposal",
+        FailureReason::WrongMode { .. } | FailureReason::TransportThroughNat => "mode",
         FailureReason::TsUnacceptable { .. } => "traffic_selectors",
         FailureReason::WrongIdentity { .. } => "identity",
         FailureReason::NoSecret { .. } => "no_secret",

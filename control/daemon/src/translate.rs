@@ -45,7 +45,9 @@ fn connection(config: &Config, from: &Connection) -> Result<ike::Connection, Tra
         over_time: from.over_time(),
         rand_time: from.rand_time(),
         keyingtries: from.keyingtries,
-        children: own_children.map(|(id, child)| self::child(id, child)).collect(),
+        children: own_children
+            .map(|(id, child)| self::child(id, child, config.bundle(&ChildRef::Ike(from, child))))
+            .collect(),
     })
 }
 
@@ -91,13 +93,16 @@ fn route(config: &Config, peer: IpAddr) -> Option<&culvert_config::Route> {
     routes.max_by_key(|route| route.destination.prefix_len()).filter(|_| !connected)
 }
 
-fn child(id: ChildId, from: &Child) -> ike::Child {
+fn child(id: ChildId, from: &Child, bundle: Option<ChildId>) -> ike::Child {
     ike::Child {
         id,
         name: from.name.clone(),
         local_ts: from.local_ts.clone(),
         remote_ts: from.remote_ts.clone(),
-        esp_proposals: from.esp_proposals.clone(),
+        child_proposals: from.proposals(),
+        mode: from.mode,
+        handling: from.headers.handling(),
+        bundle,
         start_action: match from.start_action {
             StartAction::None => ike::StartAction::None,
             StartAction::Start => ike::StartAction::Start,

@@ -1,4 +1,4 @@
-//! A Child SA: one inbound and one outbound ESP SA.
+//! A Child SA: one inbound and one outbound SA of ESP or AH.
 //!
 //! ```text
 //!              rekey by us            its response: the new pair carries traffic
@@ -12,12 +12,12 @@
 use crate::{
     config::Connection,
     nat::Nat,
-    negotiate::EspSuite,
+    negotiate::ChildSuite,
     shared::{Core, Path},
 };
 use culvert_model::{
-    ChildId, Direction, Encapsulation, EsnMode, Handling, SaMode, SaSpec, SecretKey, SlotIndex, Spi, TrafficSelector,
-    Tunnel,
+    ChildId, Direction, Encapsulation, EsnMode, Handling, IpsecProtocol, SaMode, SaSpec, SecretKey, SlotIndex, Spi,
+    Tfc, TrafficSelector, Tunnel,
 };
 use std::time::Instant;
 
@@ -39,7 +39,7 @@ pub(crate) struct ChildSa {
     pub inbound: SaSpec,
     pub outbound: SaSpec,
     pub out_installed: bool,
-    pub suite: EspSuite,
+    pub suite: ChildSuite,
     pub state: ChildState,
     /// The peer is known to have its inbound SA.
     pub confirmed: bool,
@@ -54,10 +54,26 @@ pub(crate) struct ChildSa {
     pub expire_at: Option<Instant>,
 }
 
+/// What notifications agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub mode: SaMode,
+    /// The peer takes packets with TFC padding (RFC 7296 §3.10.1).
+    pub tfc: bool,
+}
+
+impl Terms {
+    /// What is configured, without what the peer does not take.
+    fn allow(self, wanted: Handling) -> Handling {
+        Handling { tfc: if self.tfc { wanted.tfc } else { Tfc::Off }, ..wanted }
+    }
+}
+
 /// What was agreed on, before SAs are made of it.
 pub(crate) struct Agreed {
     pub child: usize,
-    pub suite: EspSuite,
+    pub suite: ChildSuite,
+    pub terms: Terms,
     pub spi_in: Spi,
     pub slot_in: SlotIndex,
     pub spi_out: Spi,
@@ -97,9 +113,9 @@ impl ChildSa {
             local_ts: agreed.local_ts,
             remote_ts: agreed.remote_ts,
             lifetime: config.lifetime,
-            mode: SaMode::Tunnel,
-            handling: Handling::default(),
-            bundle: None,
+            mode: agreed.terms.mode,
+            handling: agreed.terms.allow(config.handling),
+            bundle: config.bundle,
             interface: None,
         };
         let inbound = SaSpec {
@@ -127,6 +143,10 @@ impl ChildSa {
         })
     }
 
+    pub fn protocol(&self) -> IpsecProtocol {
+        self.suite.suite.protocol()
+    }
+
     pub fn spi_in(&self) -> Spi {
         self.inbound.spi
     }
@@ -138,5 +158,18 @@ impl ChildSa {
     /// Does it stand for its child, now and in the near future?
     pub fn is_live(&self) -> bool {
         self.state != ChildState::Deleting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_takes_no_padding_gets_none() {
+        let wanted = Handling { tfc: Tfc::To(1280), dummies: 3, ..Handling::default() };
+        let terms = |tfc| Terms { mode: SaMode::Tunnel, tfc };
+        assert_eq!(terms(true).allow(wanted), wanted);
+        assert_eq!(terms(false).allow(wanted), Handling { tfc: Tfc::Off, ..wanted });
     }
 }

@@ -1,7 +1,9 @@
 //! What the endpoint is to do: connections, children, keys, timers. The words are swanctl.conf's.
 
 use core::time::Duration;
-use culvert_model::{AddrRange, ChildId, EspProposal, Identity, IkeProposal, Lifetime, SecretKey, TrafficSelector};
+use culvert_model::{
+    AddrRange, ChildId, EspProposal, Handling, Identity, IkeProposal, Lifetime, SaMode, SecretKey, TrafficSelector,
+};
 use std::net::IpAddr;
 
 #[derive(Clone, Debug, Default)]
@@ -41,14 +43,19 @@ pub struct Connection {
     pub children: Vec<Child>,
 }
 
-/// Traffic of a connection: one pair of ESP SAs.
+/// Traffic of a connection: a pair of ESP or AH SAs.
 #[derive(Clone, Debug)]
 pub struct Child {
     pub id: ChildId,
     pub name: String,
     pub local_ts: Vec<TrafficSelector>,
     pub remote_ts: Vec<TrafficSelector>,
-    pub esp_proposals: Vec<EspProposal>,
+    /// For ESP and AH, in order of preference.
+    pub child_proposals: Vec<EspProposal>,
+    pub mode: SaMode,
+    pub handling: Handling,
+    /// SA bundle: the child whose SAs this one's packets go through.
+    pub bundle: Option<ChildId>,
     pub start_action: StartAction,
     pub dpd_action: DownAction,
     pub close_action: DownAction,
@@ -58,7 +65,7 @@ pub struct Child {
     pub life_time: Duration,
     /// Taken off `rekey_time`, a random part of it.
     pub rand_time: Duration,
-    /// Bytes and packets; the data plane watches them.
+    /// The data plane watches it.
     pub lifetime: Lifetime,
     pub replay_window: u32,
 }

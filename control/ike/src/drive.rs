@@ -3,7 +3,7 @@
 use crate::{
     DownReason, FailureReason, Report, Step,
     channel::Turn,
-    child::ChildState,
+    child::{ChildSa, ChildState},
     message::{Error, ExchangeType, Fault, Notify, OpenedMessage, Payload, Protected, Shape},
     notify::Refusal,
     sa::{Established, Exchange, IkeSa, Phase, State, TaskKind, Wait},
@@ -340,8 +340,15 @@ impl IkeSa {
                     }
                     _ => Ok(()),
                 },
-                TaskKind::DeleteChild { spi_in, reason } if e.child(spi_in).is_some() => {
-                    self.begin_informational(now, core, Exchange::DeleteChild { spi_in, reason });
+                TaskKind::DeleteChild { spi_in, reason } => {
+                    if let Some(protocol) = e.child(spi_in).map(ChildSa::protocol) {
+                        self.begin_informational(now, core, Exchange::DeleteChild { protocol, spi_in, reason });
+                    }
+                    Ok(())
+                }
+                TaskKind::DisownChild { protocol, spi_in } if live => {
+                    let reason = DownReason::ProtocolError;
+                    self.begin_informational(now, core, Exchange::DeleteChild { protocol, spi_in, reason });
                     Ok(())
                 }
                 // The peer's own request first: its answer belongs to this SA.
@@ -384,7 +391,7 @@ impl IkeSa {
                 }
             }
             TaskKind::RekeyIke => e.rekey_at = Some(later),
-            TaskKind::DeleteChild { .. } | TaskKind::DeleteIke | TaskKind::Dpd => {}
+            TaskKind::DeleteChild { .. } | TaskKind::DisownChild { .. } | TaskKind::DeleteIke | TaskKind::Dpd => {}
         }
     }
 }

@@ -13,8 +13,8 @@ pub(crate) enum Refusal {
     InvalidKe(KeGroup),
     /// §2.25.
     Temporary,
-    /// §2.25, with the SPI that was asked for.
-    ChildNotFound(Vec<u8>),
+    /// §2.25, with the protocol and SPI that were asked for.
+    ChildNotFound(Protocol, Vec<u8>),
     InvalidSyntax,
 }
 
@@ -26,8 +26,8 @@ impl Refusal {
                 Notify::with_data(NotifyType::InvalidKePayload, group.id().to_be_bytes().to_vec())
             }
             Self::Temporary => plain(NotifyType::TemporaryFailure),
-            Self::ChildNotFound(spi) => {
-                Notify { protocol: Protocol::Esp, spi: spi.clone(), kind: NotifyType::ChildSaNotFound, data: vec![] }
+            Self::ChildNotFound(protocol, spi) => {
+                Notify { protocol: *protocol, spi: spi.clone(), kind: NotifyType::ChildSaNotFound, data: vec![] }
             }
             Self::InvalidSyntax => plain(NotifyType::InvalidSyntax),
             Self::For(reason) => plain(notify_type(reason)),
@@ -42,7 +42,10 @@ impl Refusal {
 
 fn notify_type(reason: &FailureReason) -> NotifyType {
     match reason {
-        FailureReason::NoIkeProposal { .. } | FailureReason::NoEspProposal { .. } => NotifyType::NoProposalChosen,
+        FailureReason::NoIkeProposal { .. }
+        | FailureReason::NoChildProposal { .. }
+        | FailureReason::WrongMode { .. }
+        | FailureReason::TransportThroughNat => NotifyType::NoProposalChosen,
         FailureReason::TsUnacceptable { .. } => NotifyType::TsUnacceptable,
         FailureReason::WrongIdentity { .. }
         | FailureReason::NoSecret { .. }

@@ -15,7 +15,7 @@ use crate::{
     nat::Nat,
     shared::{Path, SaId},
 };
-use culvert_model::{Identity, SecretKey, SlotIndex, Spi};
+use culvert_model::{Identity, IpsecProtocol, SecretKey, SlotIndex, Spi};
 use std::{collections::VecDeque, time::Instant};
 
 pub(crate) struct IkeSa {
@@ -86,9 +86,21 @@ pub(crate) struct Task {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TaskKind {
-    CreateChild { child: usize },
-    RekeyChild { spi_in: Spi },
-    DeleteChild { spi_in: Spi, reason: DownReason },
+    CreateChild {
+        child: usize,
+    },
+    RekeyChild {
+        spi_in: Spi,
+    },
+    DeleteChild {
+        spi_in: Spi,
+        reason: DownReason,
+    },
+    /// The peer made a pair that we do not take; the SPI is the inbound one that we had offered.
+    DisownChild {
+        protocol: IpsecProtocol,
+        spi_in: Spi,
+    },
     RekeyIke,
     DeleteIke,
     Dpd,
@@ -98,7 +110,7 @@ pub(crate) enum TaskKind {
 pub(crate) enum Exchange {
     Dpd,
     DeleteIke,
-    DeleteChild { spi_in: Spi, reason: DownReason },
+    DeleteChild { protocol: IpsecProtocol, spi_in: Spi, reason: DownReason },
     Child(Box<ChildExchange>),
     Ike(Box<IkeExchange>),
 }
@@ -167,8 +179,9 @@ impl Established {
         self.children.iter_mut().find(|c| c.spi_in() == spi_in)
     }
 
-    pub fn by_outbound(&mut self, spi_out: u32) -> Option<&mut ChildSa> {
-        self.children.iter_mut().find(|c| c.spi_out().get() == spi_out)
+    /// SPIs of ESP and AH are numbers of their own.
+    pub fn by_outbound(&mut self, protocol: IpsecProtocol, spi_out: u32) -> Option<&mut ChildSa> {
+        self.children.iter_mut().find(|c| c.protocol() == protocol && c.spi_out().get() == spi_out)
     }
 
     pub fn take_child(&mut self, spi_in: Spi) -> Option<ChildSa> {

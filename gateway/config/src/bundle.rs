@@ -39,7 +39,7 @@ pub(crate) fn find(connections: &[Connection], manual: &[ManualSa], name: &str) 
 impl<'a> ChildRef<'a> {
     pub(crate) fn bundle_name(&self) -> Option<&'a str> {
         match self {
-            Self::Ike(..) => None,
+            Self::Ike(_, child) => child.bundle.as_deref(),
             Self::Manual(sa) => sa.bundle.as_deref(),
         }
     }

@@ -421,6 +421,19 @@ impl Text for EspWords {
     }
 }
 
+pub(crate) struct AhWords;
+
+impl Text for AhWords {
+    type Value = EspProposal;
+    const SHAPE: &'static str = "an AH proposal, such as \"sha256-x25519\"";
+
+    fn parse(text: &str) -> Result<EspProposal, Refusal> {
+        let words = Integrity::ALL.iter().map(|t| t.keyword()).chain(KeGroup::ALL.iter().map(|t| t.keyword()));
+        let words: Vec<_> = words.chain(EsnMode::ALL.iter().map(|t| t.keyword())).collect();
+        EspProposal::ah(text).map_err(|e| proposal_refusal(text, &e, &words, "sha256-x25519"))
+    }
+}
+
 fn proposal_refusal(text: &str, error: &ProposalError, words: &[&str], example: &str) -> Refusal {
     let help = match error {
         ProposalError::UnknownWord { word } => suggestion(word, words),

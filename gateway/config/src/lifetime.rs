@@ -38,7 +38,7 @@ impl Child {
         self.rand_time.unwrap_or(margin).min(self.rekey_time)
     }
 
-    /// Limits by volume, as the data plane wants them.
+    /// Limits that the data plane keeps. When to rekey is IKE's own affair, which spreads it.
     pub fn lifetime(&self) -> Lifetime {
         Lifetime {
             soft_bytes: self.rekey_bytes,
@@ -46,9 +46,9 @@ impl Child {
             soft_packets: self.rekey_packets,
             hard_packets: self.life_packets.unwrap_or_else(|| tenth_more(self.rekey_packets)),
             soft_seconds: 0,
-            hard_seconds: 0,
+            hard_seconds: self.life_time().as_secs(),
             soft_idle: 0,
-            hard_idle: 0,
+            hard_idle: self.inactivity.as_secs(),
         }
     }
 }

@@ -181,10 +181,14 @@ section! {
         /// Tunnel interface it belongs to: it carries what is routed into that interface, and nothing else. Several
         /// children may share one.
         interface: Option<String> as Maybe<Name>;
-        /// What to propose for the Child SA, in order of preference. A group in it means a key exchange at each rekey
-        /// (PFS).
+        /// What to propose for ESP, in order of preference: AEADs, or ciphers with integrity algorithms. A group in it means
+        /// a key exchange at each rekey (PFS). Where `ah_proposals` is given and this is left out, there is no ESP.
         esp_proposals: Vec<EspProposal> as Some1<EspWords> = "[\"aes256gcm16-aes128gcm16-x25519-ecp384-ecp256-modp3072-esn-noesn\", \"aes256gcm16-aes128gcm16-esn-noesn\"]";
-        /// IPsec mode.
+        /// What to propose for AH: integrity algorithms. Beside `esp_proposals` an alternative; for AH over ESP see
+        /// `bundle`.
+        ah_proposals: Vec<EspProposal> as List<AhWords> = "[]";
+        /// "tunnel" puts a new IP header around each packet; "transport" keeps its own, and is for the traffic of the two
+        /// ends themselves, without a NAT between them.
         mode: SaMode as Word<SaMode> = "\"tunnel\"";
         /// When to bring it up: "none" only when the peer asks, "start" at once, "trap" by the first packet.
         start_action: StartAction as Word<StartAction> = "\"none\"";
@@ -194,7 +198,7 @@ section! {
         close_action: DownAction as Word<DownAction> = "\"none\"";
         /// Replace the Child SA after this long; 0 never does.
         rekey_time: Duration as Time = "\"1h\"";
-        /// Drop the Child SA after this long. Left out: a tenth more than `rekey_time`.
+        /// Drop the Child SA after this long, even if control is dead. Left out: a tenth more than `rekey_time`.
         life_time: Option<Duration> as Maybe<Time>;
         /// Spread rekeys by taking off a random time up to this. Left out: `life_time` less `rekey_time`.
         rand_time: Option<Duration> as Maybe<Time>;
@@ -206,11 +210,17 @@ section! {
         rekey_packets: u64 as Int<u64, 0, 9_007_199_254_740_992> = "0";
         /// Drop it after this many packets. Left out: a tenth more than `rekey_packets`.
         life_packets: Option<u64> as Maybe<Int<u64, 0, 9_007_199_254_740_992>>;
+        /// Close the Child SA when one of its directions has carried nothing for this long; 0 never does.
+        inactivity: Duration as Time = "\"0s\"";
         /// How many packets late a packet may come.
         replay_window: u32 as Int<u32, 32, 65_536> = "1024";
+        /// SA bundle: what this child's SAs have sealed goes through those of this other child or manual SA too, as with AH
+        /// over ESP; and what they open must have come through them. The name of a child or manual SA, or
+        /// "connection/child".
+        bundle: Option<String> as Maybe<ChildName>;
+        ..headers: Headers;
     }
     => not_yet {
-        "ah_proposals" => "AH is not there yet; use esp_proposals",
         "updown" => "leave it out",
         "policies" => "leave it out; policies are always there",
         "priority" => "the order in the file is the order of the policies",
@@ -219,12 +229,8 @@ section! {
         "if_id_in" => "use interface",
         "if_id_out" => "use interface",
         "ipcomp" => "leave it out",
-        "tfc_padding" => "leave it out",
-        "inactivity" => "leave it out",
         "hw_offload" => "leave it out",
-        "copy_df" => "leave it out",
-        "copy_ecn" => "leave it out",
-        "copy_dscp" => "leave it out",
+        "copy_df" => "write df = \"copy\" for yes, df = \"clear\" for no",
     }
 
     /// A pair of security associations with keys from files, without IKE. Both ends need the same, with "in" and "out"
@@ -268,6 +274,9 @@ section! {
         /// what it opens must have come through it. The name of a manual SA or child, or "connection/child".
         bundle: Option<String> as Maybe<ChildName>;
         ..headers: Headers;
+    }
+    => not_yet {
+        "copy_df" => "write df = \"copy\" for yes, df = \"clear\" for no",
     }
 
     /// ESP in UDP, for a manual SA.

@@ -70,7 +70,7 @@ fn defaults_are_swanctls() {
     assert_eq!(child.rekey_time, Duration::from_secs(3600));
     assert_eq!(child.life_time(), Duration::from_secs(3960));
     assert_eq!(child.rand_time(), Duration::from_secs(360));
-    assert_eq!(child.lifetime(), culvert_model::Lifetime::default());
+    assert_eq!(child.lifetime(), culvert_model::Lifetime { hard_seconds: 3960, ..Default::default() });
     assert_eq!(child.replay_window, 1024);
 }
 

@@ -1,7 +1,7 @@
 //! What an operator is told.
 
 use core::{fmt, time::Duration};
-use culvert_model::{ChildId, EspProposal, Identity, IkeProposal, Spi, Suite, TrafficSelector};
+use culvert_model::{ChildId, EspProposal, Identity, IkeProposal, SaMode, Spi, Suite, TrafficSelector};
 use std::net::SocketAddr;
 
 use crate::message;
@@ -112,8 +112,8 @@ pub enum FailureReason {
     Refused { kind: u16 },
     #[error("no IKE proposal in common: ours {}, theirs {theirs}", list(ours))]
     NoIkeProposal { ours: Vec<IkeProposal>, theirs: String },
-    #[error("no ESP proposal in common: ours {}, theirs {theirs}", list(ours))]
-    NoEspProposal { ours: Vec<EspProposal>, theirs: String },
+    #[error("no Child SA proposal in common: ours {}, theirs {theirs}", list(ours))]
+    NoChildProposal { ours: Vec<EspProposal>, theirs: String },
     #[error("traffic selectors have nothing in common: ours {} === {}, theirs {} === {}", list(ours.0.as_slice()), list(ours.1.as_slice()), list(theirs.0.as_slice()), list(theirs.1.as_slice()))]
     TsUnacceptable {
         ours: (Vec<TrafficSelector>, Vec<TrafficSelector>),
@@ -139,12 +139,24 @@ pub enum FailureReason {
     DataPlaneRefused,
     #[error("the message could not be written: {0}")]
     Encode(message::EncodeError),
+    /// RFC 7296 §1.3.1: tunnel mode, unless both ends say USE_TRANSPORT_MODE.
+    #[error("the peer wants {} mode, and {} mode is configured", mode_name(*theirs), mode_name(*ours))]
+    WrongMode { ours: SaMode, theirs: SaMode },
+    #[error("there is a NAT on the way, through which transport mode is not supported; use tunnel mode")]
+    TransportThroughNat,
     #[error("no address to dial")]
     NoAddress,
 }
 
 fn list<T: fmt::Display>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn mode_name(mode: SaMode) -> &'static str {
+    match mode {
+        SaMode::Tunnel => "tunnel",
+        SaMode::Transport => "transport",
+    }
 }
 
 fn notify_name(kind: u16) -> String {

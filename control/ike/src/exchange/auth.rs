@@ -107,7 +107,7 @@ impl IkeSa {
         }
         let Some(child) = child else { return Err(FailureReason::UnexpectedAnswer) };
         let mut channel = channel(self, &settled).map_err(FailureReason::KeyExchange)?;
-        let offer = ChildOffer::new(core, child)?;
+        let offer = ChildOffer::new(core, self.conn.unwrap_or_default(), self.nat, child)?;
         payloads.extend(offer.payloads(core, self.conn.unwrap_or_default(), false));
         if let Err(e) = channel.request(now, core, self.path, ExchangeType::IkeAuth, &payloads) {
             offer.cancel(core);
@@ -138,7 +138,7 @@ impl IkeSa {
             }
         };
         let (conn, local_id) = (self.conn.unwrap_or_default(), s.local_id.clone());
-        let child_index = offer.child;
+        let (child_index, spi_in) = (offer.child, offer.spi_in);
         let parent =
             Parent { conn, path: self.path, nat: self.nat, prf: s.settled.suite.prf, sk_d: &s.settled.keys.sk_d };
         let child = if message.shape == Shape::AuthResponse {
@@ -152,6 +152,9 @@ impl IkeSa {
         match child {
             Ok(child) => self.add_child(core, child, None),
             Err(reason) => {
+                if let Some(e) = self.established_mut().filter(|_| message.shape == Shape::AuthResponse) {
+                    e.disown(now, payloads, Some(spi_in));
+                }
                 let (peer, step) = (self.path.remote, Step::IkeAuth);
                 core.deferred.push_back(Deferred::ChildFailed { conn, child: child_index, peer, step, reason });
             }
@@ -248,7 +251,7 @@ impl IkeSa {
         let sk_d = s.settled.keys.sk_d.clone();
         self.establish(now, core, s.channel, s.settled, local_id, remote_id);
         let parent = Parent { conn, path: self.path, nat: self.nat, prf, sk_d: &sk_d };
-        let installed = child_answer::choose(core, conn, payloads, false, None, nonces)
+        let installed = child_answer::choose(core, conn, self.nat, payloads, false, None, nonces)
             .and_then(|chosen| chosen.install(now, core, parent, None, false));
         match installed {
             Ok((more, wait)) => {

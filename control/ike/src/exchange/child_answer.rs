@@ -2,20 +2,21 @@
 //! (RFC 7296 §2.7, §2.9, §2.17).
 
 use crate::{
-    ComputeToken, FailureReason,
-    child::{Agreed, ChildSa},
+    Child, ComputeToken, Connection, FailureReason,
+    child::{Agreed, ChildSa, Terms},
     keys,
     message::{
-        KeyExchangeData, Nonce, Notify, NotifyType, Payload, Payloads, Proposal, SecurityAssociation, TrafficSelectors,
+        KeyExchangeData, Nonce, Notify, NotifyType, Payload, Payloads, Proposal, Protocol, SecurityAssociation,
+        TrafficSelectors,
     },
     narrow::{narrow, within},
     nat::Nat,
-    negotiate::{self, EspSuite},
+    negotiate::{self, ChildSuite},
     notify::Refusal,
-    sa::Wait,
+    sa::{Established, TaskKind, Wait},
     shared::{Core, Path},
 };
-use culvert_model::{KeGroup, Prf, SecretKey, SlotIndex, Spi, TrafficSelector};
+use culvert_model::{EspProposal, IpsecProtocol, KeGroup, Prf, SaMode, SecretKey, SlotIndex, Spi, TrafficSelector};
 use std::time::Instant;
 
 /// The IKE SA that a Child SA is made with.
@@ -31,7 +32,10 @@ pub(crate) struct Parent<'a> {
 /// The responder's choice.
 pub(crate) struct ChildAnswer {
     pub child: usize,
-    pub suite: EspSuite,
+    pub suite: ChildSuite,
+    terms: Terms,
+    /// The peer asks for leave to send fragments that show no ports, and we take them.
+    fragments: bool,
     proposal: Proposal,
     spi_out: Spi,
     local_ts: Vec<TrafficSelector>,
@@ -47,6 +51,7 @@ pub(crate) struct ChildAnswer {
 pub(crate) fn choose(
     core: &Core,
     conn: usize,
+    nat: Nat,
     payloads: &[Payload],
     pfs: bool,
     only: Option<usize>,
@@ -55,7 +60,9 @@ pub(crate) fn choose(
     let (Some(sa), Some(ts_i), Some(ts_r)) = (payloads.sa(), payloads.ts_initiator(), payloads.ts_responder()) else {
         return Err(Refusal::InvalidSyntax);
     };
-    let children = core.config.connections.get(conn).map(|c| c.children.as_slice()).unwrap_or_default();
+    let Some(config) = core.config.connections.get(conn) else { return Err(Refusal::Temporary) };
+    let children = config.children.as_slice();
+    let asked = mode_of(payloads);
     let (theirs, ours) = (ts_i.known(), ts_r.known());
     let fits = children.iter().enumerate().filter(|(i, _)| only.is_none_or(|o| o == *i));
     let fits = fits.filter_map(|(i, c)| {
@@ -68,18 +75,27 @@ pub(crate) fn choose(
     fits.sort_by_key(|(_, c, _, _)| {
         let takes_all = within(&ours, &c.local_ts) && within(&theirs, &c.remote_ts);
         let is_all = within(&c.local_ts, &ours) && within(&c.remote_ts, &theirs);
-        (!takes_all, !is_all)
+        (c.mode != asked, !takes_all, !is_all)
     });
     let Some((_, first, _, _)) = fits.first() else {
         let all = |f: fn(&crate::Child) -> &Vec<TrafficSelector>| children.iter().flat_map(f).copied().collect();
         let ours_all = (all(|c| &c.local_ts), all(|c| &c.remote_ts));
         return Err(Refusal::For(FailureReason::TsUnacceptable { ours: ours_all, theirs: (theirs, ours) }));
     };
+    // RFC 4301 §4.4.1.2: the mode is the policy's. A tunnel in the place of transport mode may be offered, not forced.
+    if first.mode == SaMode::Transport && asked == SaMode::Tunnel {
+        return Err(Refusal::For(FailureReason::WrongMode { ours: first.mode, theirs: asked }));
+    }
+    if first.mode == SaMode::Transport && nat.any() {
+        return Err(Refusal::For(FailureReason::TransportThroughNat));
+    }
     let no_proposal =
-        FailureReason::NoEspProposal { ours: first.esp_proposals.clone(), theirs: negotiate::describe(sa) };
+        FailureReason::NoChildProposal { ours: first.child_proposals.clone(), theirs: negotiate::describe(sa) };
     let wish = payloads.ke().and_then(KeyExchangeData::group);
-    let mut chosen = fits.into_iter().filter_map(|(i, c, local, remote)| {
-        Some((i, local, remote, negotiate::choose_esp(&c.esp_proposals, sa, pfs, wish)?))
+    let mode = first.mode;
+    let same_mode = fits.into_iter().filter(|(_, c, _, _)| c.mode == mode);
+    let mut chosen = same_mode.filter_map(|(i, c, local, remote)| {
+        Some((i, local, remote, negotiate::choose_child(&usable(config, c, nat), sa, pfs, wish)?))
     });
     let Some((child, local_ts, remote_ts, (suite, proposal, spi_out))) = chosen.next() else {
         return Err(Refusal::For(no_proposal));
@@ -90,7 +106,29 @@ pub(crate) fn choose(
         return Err(Refusal::InvalidKe(group));
     }
     let (ni, nr) = nonces;
-    Ok(ChildAnswer { child, suite, proposal, spi_out, local_ts, remote_ts, ni, nr, rekeys: None, compute: None })
+    let terms = Terms { mode, tfc: takes_tfc(payloads) };
+    let fragments = payloads.notify(NotifyType::NonFirstFragmentsAlso).is_some();
+    let (rekeys, compute) = (None, None);
+    Ok(ChildAnswer { child, suite, terms, fragments, proposal, spi_out, local_ts, remote_ts, ni, nr, rekeys, compute })
+}
+
+/// What a message says of the mode (§1.3.1).
+fn mode_of(payloads: &[Payload]) -> SaMode {
+    match payloads.notify(NotifyType::UseTransportMode) {
+        Some(_) => SaMode::Transport,
+        None => SaMode::Tunnel,
+    }
+}
+
+fn takes_tfc(payloads: &[Payload]) -> bool {
+    payloads.notify(NotifyType::EspTfcPaddingNotSupported).is_none()
+}
+
+/// The child's proposals on this path: RFC 3947 §5.1, there is no AH in UDP.
+fn usable(connection: &Connection, child: &Child, nat: Nat) -> Vec<EspProposal> {
+    let encapsulated = nat.any() || connection.encap;
+    let all = child.child_proposals.iter().filter(|p| !encapsulated || p.protocol() == IpsecProtocol::Esp);
+    all.cloned().collect()
 }
 
 /// Responder's shared secret with the public value that made it.
@@ -115,6 +153,7 @@ impl ChildAnswer {
         let agreed = Agreed {
             child: self.child,
             suite: self.suite,
+            terms: self.terms,
             spi_in,
             slot_in,
             spi_out: self.spi_out,
@@ -131,6 +170,8 @@ impl ChildAnswer {
         };
         let proposal = Proposal { spi: spi_in.to_be_bytes().to_vec(), ..self.proposal };
         let mut payloads = vec![Payload::Sa(SecurityAssociation { proposals: vec![proposal] })];
+        payloads.extend(notify_if(self.terms.mode == SaMode::Transport, NotifyType::UseTransportMode));
+        payloads.extend(notify_if(self.fragments, NotifyType::NonFirstFragmentsAlso));
         if with_nonce && let Ok(nonce) = Nonce::new(self.nr) {
             payloads.push(Payload::Nonce(nonce));
         }
@@ -149,12 +190,23 @@ pub(crate) struct ChildOffer {
     pub child: usize,
     pub spi_in: Spi,
     pub slot_in: SlotIndex,
+    proposals: Vec<EspProposal>,
 }
 
 impl ChildOffer {
-    pub fn new(core: &mut Core, child: usize) -> Result<Self, FailureReason> {
+    pub fn new(core: &mut Core, conn: usize, nat: Nat, child: usize) -> Result<Self, FailureReason> {
+        let config = core.config.connections.get(conn).and_then(|c| Some((c, c.children.get(child)?)));
+        let (connection, config) = config.ok_or(FailureReason::UnexpectedAnswer)?;
+        if config.mode == SaMode::Transport && nat.any() {
+            return Err(FailureReason::TransportThroughNat);
+        }
+        let proposals = usable(connection, config, nat);
+        if proposals.is_empty() {
+            let theirs = "UDP encapsulation, which AH does not have".to_owned();
+            return Err(FailureReason::NoChildProposal { ours: config.child_proposals.clone(), theirs });
+        }
         let (spi_in, slot_in) = core.sad.inbound().ok_or(FailureReason::NoSlot)?;
-        Ok(Self { child, spi_in, slot_in })
+        Ok(Self { child, spi_in, slot_in, proposals })
     }
 
     pub fn cancel(self, core: &mut Core) {
@@ -166,11 +218,13 @@ impl ChildOffer {
         let Some(config) = core.config.connections.get(conn).and_then(|c| c.children.get(self.child)) else {
             return Vec::new();
         };
-        vec![
-            Payload::Sa(negotiate::offer_esp(&config.esp_proposals, self.spi_in, groups)),
+        let mut payloads = vec![
+            Payload::Sa(negotiate::offer_child(&self.proposals, self.spi_in, groups)),
             Payload::TsInitiator(TrafficSelectors::new(config.local_ts.iter().copied())),
             Payload::TsResponder(TrafficSelectors::new(config.remote_ts.iter().copied())),
-        ]
+        ];
+        payloads.extend(notify_if(config.mode == SaMode::Transport, NotifyType::UseTransportMode));
+        payloads
     }
 
     /// Checks the peer's choice and installs the inbound SA. `group`: that of our KE payload.
@@ -221,13 +275,17 @@ impl ChildOffer {
             return Err(FailureReason::UnexpectedAnswer);
         };
         let group = shared.as_ref().map(|(group, _)| *group);
-        let chosen = negotiate::choose_esp(&config.esp_proposals, sa, pfs, group).filter(|_| negotiate::single(sa));
+        let chosen = negotiate::choose_child(&self.proposals, sa, pfs, group).filter(|_| negotiate::single(sa));
         let Some((suite, _, spi_out)) = chosen else {
-            let ours = config.esp_proposals.clone();
-            return Err(FailureReason::NoEspProposal { ours, theirs: negotiate::describe(sa) });
+            let ours = self.proposals.clone();
+            return Err(FailureReason::NoChildProposal { ours, theirs: negotiate::describe(sa) });
         };
         if suite.group != group {
             return Err(FailureReason::UnexpectedAnswer);
+        }
+        let terms = Terms { mode: mode_of(payloads), tfc: takes_tfc(payloads) };
+        if terms.mode != config.mode {
+            return Err(FailureReason::WrongMode { ours: config.mode, theirs: terms.mode });
         }
         let (local_ts, remote_ts) = (ts_i.known(), ts_r.known());
         if !within(&local_ts, &config.local_ts) || !within(&remote_ts, &config.remote_ts) {
@@ -243,6 +301,7 @@ impl ChildOffer {
         Ok(Agreed {
             child,
             suite,
+            terms,
             spi_in,
             slot_in,
             spi_out,
@@ -256,7 +315,24 @@ impl ChildOffer {
     }
 }
 
-/// Peers that cannot do transport mode, TFC padding and the like say so; nothing of it changes what we do.
+impl Established {
+    /// The peer has answered with a pair that we do not take: it must not believe that it stands (§1.3.1, §2.21.3).
+    pub fn disown(&mut self, now: Instant, answer: &[Payload], spi_in: Option<Spi>) {
+        let protocol = match answer.sa().and_then(|sa| sa.proposals.first()).map(|p| p.protocol) {
+            Some(Protocol::Ah) => IpsecProtocol::Ah,
+            _ => IpsecProtocol::Esp,
+        };
+        if let Some(spi_in) = spi_in {
+            self.enqueue(now, TaskKind::DisownChild { protocol, spi_in });
+        }
+    }
+}
+
+fn notify_if(wanted: bool, kind: NotifyType) -> Option<Payload> {
+    wanted.then(|| Payload::Notify(Notify::new(kind)))
+}
+
+/// Why the peer refuses.
 pub(crate) fn refusal_of(payloads: &[Payload]) -> Option<FailureReason> {
     payloads.error().map(|n: &Notify| FailureReason::Refused { kind: n.kind.to_wire() })
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 use core::time::Duration;
 use culvert_crypto::{CryptoError, KeyExchange};
-use culvert_model::{KeGroup, SecretKey, Spi};
+use culvert_model::{IpsecProtocol, KeGroup, SecretKey, Spi};
 use std::time::Instant;
 
 const NONCE_LEN: usize = 32;
@@ -69,9 +69,9 @@ impl IkeSa {
     ) -> Result<(), FailureReason> {
         let conn = self.conn.unwrap_or_default();
         let config = core.config.connections.get(conn).and_then(|c| c.children.get(child));
-        let group = config.and_then(|c| c.esp_proposals.first()).and_then(|p| p.groups.first()).copied();
+        let group = config.and_then(|c| c.child_proposals.first()).and_then(|p| p.groups.first()).copied();
         let nonce = core.random()?;
-        let offer = Some(ChildOffer::new(core, child)?);
+        let offer = Some(ChildOffer::new(core, conn, self.nat, child)?);
         let compute = group.map(|group| core.compute(self.id, Work::Generate(group)));
         let tried = group.into_iter().collect();
         let exchange = ChildExchange {
@@ -101,7 +101,9 @@ impl IkeSa {
         let Some(offer) = &x.offer else { return Ok(()) };
         let nonce = Nonce::new(x.nonce.to_vec()).map_err(|_| FailureReason::UnexpectedAnswer)?;
         let mut payloads = vec![Payload::Nonce(nonce)];
-        payloads.extend(x.rekeys.map(|spi| Payload::Notify(Notify::about_esp(NotifyType::RekeySa, spi))));
+        let rekeys = x.rekeys.and_then(|spi| e.child(spi));
+        payloads
+            .extend(rekeys.map(|c| Payload::Notify(Notify::about_sa(NotifyType::RekeySa, c.protocol(), c.spi_in()))));
         payloads.extend(x.key.as_ref().map(|key| Payload::Ke(KeyExchangeData::new(key.group(), key.public()))));
         payloads.extend(offer.payloads(core, conn, true));
         let sent = e.channel.request(now, core, path, ExchangeType::CreateChildSa, &payloads);
@@ -177,6 +179,8 @@ impl IkeSa {
     ) {
         let State::Established(mut e) = core::mem::replace(&mut self.state, State::Gone) else { return };
         let exchange = e.exchange.take();
+        let offered = if let Some(Exchange::Child(x)) = &exchange { x.offer.as_ref() } else { None };
+        let spi_in = offered.map(|offer| offer.spi_in);
         let made = match exchange {
             Some(Exchange::Child(mut x)) => match (x.offer.take(), payloads.nonce()) {
                 (Some(offer), Some(nr)) => {
@@ -202,6 +206,7 @@ impl IkeSa {
             Some((Ok(child), x)) => self.settle_child(now, core, child, &x),
             Some((Err(reason), x)) => {
                 if let Some(e) = self.established_mut() {
+                    e.disown(now, payloads, spi_in);
                     e.exchange = Some(Exchange::Child(x));
                 }
                 self.child_failed(now, core, reason);
@@ -351,10 +356,11 @@ impl IkeSa {
         }
         let (mut rekeys, mut only) = (None, None);
         if let Some(notify) = payloads.notify(NotifyType::RekeySa) {
-            let not_found = || Refusal::ChildNotFound(notify.spi.clone());
-            let esp = notify.child_spi().filter(|_| notify.protocol == Protocol::Esp).ok_or_else(not_found)?;
+            let not_found = || Refusal::ChildNotFound(notify.protocol, notify.spi.clone());
+            let protocol = if notify.protocol == Protocol::Ah { IpsecProtocol::Ah } else { IpsecProtocol::Esp };
+            let spi = notify.child_spi().ok_or_else(not_found)?;
             let asking = matches!(e.exchange, Some(Exchange::Child(_)));
-            let Some(old) = e.by_outbound(esp.get()) else {
+            let Some(old) = e.by_outbound(protocol, spi.get()) else {
                 // The pair may be the one that an answer still under way tells of.
                 return Err(if asking { Refusal::Temporary } else { not_found() });
             };
@@ -365,7 +371,8 @@ impl IkeSa {
         }
         let ni = payloads.nonce().ok_or(Refusal::InvalidSyntax)?.as_bytes().to_vec();
         let nr: [u8; NONCE_LEN] = core.random().map_err(Refusal::For)?;
-        let mut chosen = child_answer::choose(core, conn, payloads, true, only, (ni, nr.to_vec()))?;
+        let nat = self.nat;
+        let mut chosen = child_answer::choose(core, conn, nat, payloads, true, only, (ni, nr.to_vec()))?;
         // Two ends that rekey at once make three; a peer that makes more takes slots from others.
         let pairs = |e: &Established| e.children.iter().filter(|c| c.child == chosen.child).count();
         if self.established().is_some_and(|e| pairs(e) >= MAX_PAIRS) {

@@ -7,7 +7,7 @@ use crate::{
     sa::{Exchange, IkeSa, Phase},
     shared::{Core, Deferred},
 };
-use culvert_model::Spi;
+use culvert_model::{IpsecProtocol, Spi};
 use std::time::Instant;
 
 impl IkeSa {
@@ -16,7 +16,9 @@ impl IkeSa {
         let Some(e) = self.established_mut() else { return };
         let payloads = match &exchange {
             Exchange::DeleteIke => vec![Payload::Delete(Delete::Ike)],
-            Exchange::DeleteChild { spi_in, .. } => vec![Payload::Delete(Delete::Esp(vec![spi_in.get()]))],
+            Exchange::DeleteChild { protocol, spi_in, .. } => {
+                vec![Payload::Delete(Delete::children(*protocol, vec![spi_in.get()]))]
+            }
             Exchange::Dpd | Exchange::Child(_) | Exchange::Ike(_) => vec![],
         };
         e.exchange = Some(exchange);
@@ -33,15 +35,18 @@ impl IkeSa {
             self.answer(core, ExchangeType::Informational, &[]);
             return self.vanish(now, core, DownReason::DeletedByPeer);
         }
-        let mut ours = Vec::new();
+        let (mut esp, mut ah) = (Vec::new(), Vec::new());
         let Some(e) = self.established_mut() else { return };
-        let spis = payloads.deletes().filter_map(|d| if let Delete::Esp(spis) = d { Some(spis) } else { None });
-        for spi in spis.flatten() {
-            let Some(spi_in) = e.by_outbound(*spi).map(|c| c.spi_in()) else { continue };
+        let named = payloads.deletes().filter_map(Delete::child_spis);
+        for (protocol, spi) in named.flat_map(|(protocol, spis)| spis.iter().map(move |spi| (protocol, *spi))) {
+            let Some(spi_in) = e.by_outbound(protocol, spi).map(|c| c.spi_in()) else { continue };
             let Some(child) = e.take_child(spi_in) else { continue };
             // §1.4.1: both sides at once: each has said its own SPI already.
             if child.state != ChildState::Deleting {
-                ours.push(spi_in.get());
+                match protocol {
+                    IpsecProtocol::Esp => esp.push(spi_in.get()),
+                    IpsecProtocol::Ah => ah.push(spi_in.get()),
+                }
             }
             let reason = match child.state {
                 ChildState::Installed | ChildState::Rekeying => DownReason::DeletedByPeer,
@@ -50,7 +55,9 @@ impl IkeSa {
             e.tasks.retain(|t| !t.kind.is_about(spi_in));
             core.deferred.push_back(Deferred::Retire { child: Box::new(child), conn, reason });
         }
-        let answer = if ours.is_empty() { vec![] } else { vec![Payload::Delete(Delete::Esp(ours))] };
+        let ours = [Delete::Esp(esp), Delete::Ah(ah)].into_iter();
+        let ours = ours.filter(|delete| delete.child_spis().is_some_and(|(_, spis)| !spis.is_empty()));
+        let answer: Vec<_> = ours.map(Payload::Delete).collect();
         self.answer(core, ExchangeType::Informational, &answer);
     }
 
@@ -63,7 +70,7 @@ impl IkeSa {
                 };
                 self.vanish(now, core, reason);
             }
-            Exchange::DeleteChild { spi_in, reason } => self.retire(core, *spi_in, *reason),
+            Exchange::DeleteChild { spi_in, reason, .. } => self.retire(core, *spi_in, *reason),
             Exchange::Dpd | Exchange::Child(_) | Exchange::Ike(_) => {}
         }
     }

@@ -67,6 +67,15 @@ registry! {
     }
 }
 
+impl From<culvert_model::IpsecProtocol> for Protocol {
+    fn from(protocol: culvert_model::IpsecProtocol) -> Self {
+        match protocol {
+            culvert_model::IpsecProtocol::Esp => Self::Esp,
+            culvert_model::IpsecProtocol::Ah => Self::Ah,
+        }
+    }
+}
+
 registry! {
     /// RFC 7296 §3.3.2; type 4 by its name of RFC 9370.
     TransformType: u8 {

@@ -1,6 +1,7 @@
 //! One exchange at a time, over a network that works: what is negotiated, and what is refused with which reason.
 
 mod hostile;
+mod modes;
 mod pair;
 
 use core::time::Duration;
@@ -45,8 +46,8 @@ fn the_responder_may_want_another_group() {
     let [mut a, mut b] = [config(0), config(1)];
     a.connections[0].proposals = vec!["aes256gcm16-prfsha384-x25519-ecp256".parse().expect("ike")];
     b.connections[0].proposals = vec!["aes256gcm16-prfsha384-ecp256".parse().expect("ike")];
-    a.connections[0].children[0].esp_proposals = vec!["aes256gcm16-x25519-ecp384".parse().expect("esp")];
-    b.connections[0].children[0].esp_proposals = vec!["aes256gcm16-ecp384".parse().expect("esp")];
+    a.connections[0].children[0].child_proposals = vec!["aes256gcm16-x25519-ecp384".parse().expect("esp")];
+    b.connections[0].children[0].child_proposals = vec!["aes256gcm16-ecp384".parse().expect("esp")];
     let mut pair = Pair::new([a, b]);
     pair.initiate(0);
     assert!(up(&pair, 0) && up(&pair, 1), "{:?}", pair.reports);
@@ -132,7 +133,7 @@ fn nothing_in_common() {
 fn without_a_child_the_ike_sa_stands() {
     let esp = |pair: [culvert_ike::Config; 2]| {
         let [mut a, b] = pair;
-        a.connections[0].children[0].esp_proposals = vec!["aes128gcm16-noesn".parse().expect("esp")];
+        a.connections[0].children[0].child_proposals = vec!["aes128gcm16-noesn".parse().expect("esp")];
         [a, b]
     };
     let ts = |pair: [culvert_ike::Config; 2]| {

@@ -6,7 +6,7 @@ use culvert_ike::{
     Child, Config, Connection, Datagram, DownAction, Endpoint, Event, InstallFailed, Output, Report, Secret, Settings,
     SpiSource, StartAction,
 };
-use culvert_model::{AddrRange, ChildId, Lifetime, SaSpec, SlotIndex, Spi, TrafficSelector};
+use culvert_model::{AddrRange, ChildId, Handling, Lifetime, SaMode, SaSpec, SlotIndex, Spi, TrafficSelector};
 use std::{
     collections::{BTreeSet, VecDeque},
     net::{IpAddr, SocketAddr},
@@ -30,7 +30,10 @@ pub fn config(me: usize) -> Config {
         name: "lan".into(),
         local_ts: vec![nets[me]],
         remote_ts: vec![nets[1 - me]],
-        esp_proposals: vec!["aes256gcm16-esn-noesn".parse().expect("esp")],
+        child_proposals: vec!["aes256gcm16-esn-noesn".parse().expect("esp")],
+        mode: SaMode::Tunnel,
+        handling: Handling::default(),
+        bundle: None,
         start_action: StartAction::None,
         dpd_action: DownAction::Clear,
         close_action: DownAction::Clear,

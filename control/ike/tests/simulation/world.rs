@@ -6,7 +6,9 @@ use culvert_ike::{
     Child, Config, Connection, Datagram, DownAction, Endpoint, Event, Output, Report, Retransmit, Secret, Settings,
     SpiSource, StartAction,
 };
-use culvert_model::{AddrRange, ChildId, Direction, Lifetime, SaSpec, SlotIndex, Spi, TrafficSelector};
+use culvert_model::{
+    AddrRange, ChildId, Direction, Handling, Lifetime, SaMode, SaSpec, SlotIndex, Spi, TrafficSelector,
+};
 use std::{
     cell::RefCell,
     cmp::Reverse,
@@ -166,7 +168,10 @@ fn config(me: usize, options: &Options) -> Config {
         name: format!("net-{n}"),
         local_ts: vec![net(me, n)],
         remote_ts: vec![net(peer, n)],
-        esp_proposals: vec![esp.parse().expect("esp")],
+        child_proposals: vec![esp.parse().expect("esp")],
+        mode: SaMode::Tunnel,
+        handling: Handling::default(),
+        bundle: None,
         start_action: options.start[me],
         dpd_action: options.down,
         close_action: DownAction::Clear,

@@ -30,10 +30,20 @@ pub(super) fn check(headers: &Headers, mode: SaMode, protocol: IpsecProtocol, si
     }
 }
 
-/// Transport mode protects what goes from one address to the other.
-pub(super) fn ends_only(key: &str, selectors: &[TrafficSelector], end: IpAddr, at: &Places, sink: &mut Sink) {
-    for (i, selector) in selectors.iter().enumerate().filter(|(_, s)| s.addrs != AddrRange::single(end)) {
-        let message = format!("transport mode carries packets of {end} alone, not of {}", selector.addrs);
-        sink.error(at.entry(key, i), message, "write that address, leave the key out, or use mode = \"tunnel\"");
+/// Transport mode protects what goes from one address to the other. No `ends`: that end may have any address.
+pub(super) fn hosts_only(key: &str, selectors: &[TrafficSelector], ends: &[IpAddr], at: &Places, sink: &mut Sink) {
+    let is_end = |addrs: AddrRange| match ends {
+        [] => addrs.start() == addrs.end(),
+        ends => ends.iter().any(|end| addrs == AddrRange::single(*end)),
+    };
+    for (i, selector) in selectors.iter().enumerate().filter(|(_, s)| !is_end(s.addrs)) {
+        let message = match ends {
+            [] => format!("transport mode carries packets of one address, not of {}", selector.addrs),
+            ends => {
+                let ends: Vec<String> = ends.iter().map(ToString::to_string).collect();
+                format!("transport mode carries packets of {} alone, not of {}", ends.join(", "), selector.addrs)
+            }
+        };
+        sink.error(at.entry(key, i), message, "write the address of that end, or use mode = \"tunnel\"");
     }
 }

@@ -1,6 +1,6 @@
 //! Manual SAs.
 
-use super::headers::{self, ends_only};
+use super::headers::{self, hosts_only};
 use super::tunnels::{families, is_own, no_selectors, own_addresses, tunnel_interface};
 use crate::diagnostics::Sink;
 use crate::schema::{ManualSa, Root};
@@ -36,7 +36,7 @@ fn selectors(sa: &ManualSa, sink: &mut Sink) {
     families(&sa.name, &sa.local_ts, &sa.remote_ts, at, sink);
     for (key, selectors, addr) in [("local_ts", &sa.local_ts, sa.local), ("remote_ts", &sa.remote_ts, sa.remote)] {
         if sa.mode == SaMode::Transport {
-            ends_only(key, selectors, addr, at, sink);
+            hosts_only(key, selectors, &[addr], at, sink);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Connections, secrets, selectors.
 
+use super::headers::{self, hosts_only};
 use super::{bundles, manual};
 use crate::device::Device;
 use crate::diagnostics::Sink;
@@ -10,7 +11,7 @@ use crate::section::{Places, suggestion};
 use crate::selector::Selector;
 use crate::words::{DownAction, PolicyAction, StartAction};
 use crate::{ChildRef, bundle};
-use culvert_model::{ChildId, Identity, SaMode, TrafficSelector};
+use culvert_model::{ChildId, Identity, IpsecProtocol, SaMode, TrafficSelector};
 use std::net::IpAddr;
 
 pub(super) fn check(root: &Root, complete: bool, sink: &mut Sink) {
@@ -128,8 +129,12 @@ fn secret(root: &Root, connection: &Connection, sink: &mut Sink) {
 fn child(connection: &Connection, child: &Child, sink: &mut Sink) {
     let at = &child.places;
     no_selectors(&child.local_ts, &child.remote_ts, child.interface.is_some(), at, sink);
-    if child.mode == SaMode::Transport {
-        sink.error(at.at("mode"), "mode = \"transport\" is not negotiated yet", "use \"tunnel\", or a [[manual_sa]]");
+    transport(connection, child, sink);
+    let only_ah = child.esp_proposals.is_empty();
+    headers::check(&child.headers, child.mode, if only_ah { IpsecProtocol::Ah } else { IpsecProtocol::Esp }, sink);
+    if only_ah && connection.encap {
+        // RFC 3947 §5.1: AH covers the addresses that a NAT changes.
+        sink.error(at.at("ah_proposals"), "AH cannot go in UDP", "add esp_proposals, or leave \"encap\" out");
     }
     families(&child.name, &child.local_ts, &child.remote_ts, at, sink);
     let nowhere = "name the peer's address in remote_addrs, or leave the beginning to the peer";
@@ -154,6 +159,28 @@ fn child(connection: &Connection, child: &Child, sink: &mut Sink) {
     limit(at, "life_packets", "rekey_packets", child.life_packets, child.rekey_packets, sink);
     if child.rand_time.is_some_and(|rand| rand > child.rekey_time) && at.is_sound("rekey_time") {
         sink.error(at.at("rand_time"), "\"rand_time\" is more than \"rekey_time\"", "make it less");
+    }
+}
+
+/// Transport mode is for the two ends' own packets.
+fn transport(connection: &Connection, child: &Child, sink: &mut Sink) {
+    if child.mode != SaMode::Transport {
+        return;
+    }
+    let at = &child.places;
+    if child.interface.is_some() {
+        sink.error(at.at("mode"), "a tunnel interface needs mode = \"tunnel\"", "leave \"mode\" or \"interface\" out");
+    }
+    if connection.encap {
+        let message = "transport mode does not go through UDP encapsulation";
+        sink.error(at.at("mode"), message, "use \"tunnel\", or leave \"encap\" out");
+    }
+    let ends = [
+        ("local_ts", &child.local_ts, &connection.local_addrs),
+        ("remote_ts", &child.remote_ts, &connection.remote_addrs),
+    ];
+    for (key, selectors, addrs) in ends {
+        hosts_only(key, selectors, addrs, at, sink);
     }
 }
 

@@ -169,7 +169,7 @@ pub fn chains() -> Vec<Vec<u8>> {
             ExchangeType::CreateChildSa,
             false,
             vec![
-                Payload::Notify(Notify::about_esp(NotifyType::RekeySa, spi)),
+                Payload::Notify(Notify::about_sa(NotifyType::RekeySa, culvert_model::IpsecProtocol::Esp, spi)),
                 esp_proposals(0x2000_0002),
                 nonce(),
                 key_exchange(),

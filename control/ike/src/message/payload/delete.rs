@@ -5,6 +5,7 @@ use crate::message::{
     error::{EncodeError, Fault},
     registry::{PayloadType, Protocol},
 };
+use culvert_model::IpsecProtocol;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delete {
@@ -17,6 +18,22 @@ pub enum Delete {
 }
 
 impl Delete {
+    pub fn children(protocol: IpsecProtocol, spis: Vec<u32>) -> Self {
+        match protocol {
+            IpsecProtocol::Esp => Self::Esp(spis),
+            IpsecProtocol::Ah => Self::Ah(spis),
+        }
+    }
+
+    /// The Child SAs it names; `None` for the IKE SA.
+    pub fn child_spis(&self) -> Option<(IpsecProtocol, &[u32])> {
+        match self {
+            Self::Ike => None,
+            Self::Esp(spis) => Some((IpsecProtocol::Esp, spis)),
+            Self::Ah(spis) => Some((IpsecProtocol::Ah, spis)),
+        }
+    }
+
     pub(super) fn decode(r: &mut Body<'_>) -> Result<Self, Fault> {
         let protocol = Protocol::from_wire(r.u8()?);
         let spi_len = r.u8()?;

@@ -5,7 +5,7 @@ use crate::message::{
     error::{EncodeError, Fault},
     registry::{NotifyType, PayloadType, Protocol},
 };
-use culvert_model::Spi;
+use culvert_model::{IpsecProtocol, Spi};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notify {
@@ -27,8 +27,8 @@ impl Notify {
     }
 
     /// About a Child SA: REKEY_SA, CHILD_SA_NOT_FOUND.
-    pub fn about_esp(kind: NotifyType, spi: Spi) -> Self {
-        Self { protocol: Protocol::Esp, spi: spi.to_be_bytes().to_vec(), kind, data: Vec::new() }
+    pub fn about_sa(kind: NotifyType, protocol: IpsecProtocol, spi: Spi) -> Self {
+        Self { protocol: protocol.into(), spi: spi.to_be_bytes().to_vec(), kind, data: Vec::new() }
     }
 
     /// The four-octet SPI of an ESP or AH SA, if one is named and may exist.
