@@ -115,7 +115,7 @@ impl Daemon {
             self.plane.remove(spec.slot, spec.spi, spec.direction, None);
         }
         while now() < deadline && !self.plane.is_idle() {
-            self.plane.turn();
+            self.plane.turn(unix_seconds());
             std::thread::sleep(TURN);
         }
         if self.plane.is_idle() {
@@ -125,7 +125,7 @@ impl Daemon {
     }
 
     fn turn(&mut self) {
-        self.plane.turn();
+        self.plane.turn(unix_seconds());
         self.take_notices();
         for _ in 0..DATAGRAMS_A_TURN {
             let Some(datagram) = self.plane.datagram() else { break };
@@ -274,7 +274,7 @@ impl Daemon {
         }
         // IKE names an SA again to make it its child's once more; its numbers go on.
         if self.plane.holds(&spec) {
-            return self.plane.adopt(spec, Some(token));
+            return self.plane.adopt(spec, unix_seconds(), Some(token));
         }
         let limit = if spec.esn { u64::MAX } else { u64::from(u32::MAX) };
         if !self.plane.install(spec, Numbers { limit, ..Numbers::default() }, unix_seconds(), Some(token)) {

@@ -145,7 +145,7 @@ fn install_one(
         if let Some(slot) = plane.slot(slot) {
             slot.set_limit(numbers.limit);
         }
-        plane.adopt(spec, None);
+        plane.adopt(spec, now_unix, None);
         return Ok(slot);
     }
     let no_slot = || ManualError::NoSlot(sa.name.clone());

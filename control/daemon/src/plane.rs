@@ -231,21 +231,27 @@ impl Plane {
             installed_at: now_unix,
         };
         slot.reset(&init) && {
-            self.adopt(spec, waiter);
+            self.adopt(spec, now_unix, waiter);
             true
         }
     }
 
     /// Sends an SA whose slot is set up already and goes on counting where it is.
-    pub fn adopt(&mut self, spec: SaSpec, waiter: Option<u64>) {
+    pub fn adopt(&mut self, spec: SaSpec, now_unix: u64, waiter: Option<u64>) {
         self.orphans.retain(|orphan| orphan.slot != spec.slot);
         self.namings += 1;
         self.sas.insert(spec.slot, Held { spec: spec.clone(), named: self.namings });
-        self.send_install(spec, waiter.into_iter().collect());
+        self.send_install(spec, now_unix, waiter.into_iter().collect());
     }
 
-    fn send_install(&mut self, spec: SaSpec, waiters: Vec<u64>) {
+    /// The data plane counts seconds from the moment it is told, so an older SA is told with what is left of its time.
+    fn send_install(&mut self, mut spec: SaSpec, now_unix: u64, waiters: Vec<u64>) {
         let slot = spec.slot;
+        let age = self.region.slot(slot).map_or(0, |slot| now_unix.saturating_sub(slot.installed_at()));
+        for seconds in [&mut spec.lifetime.soft_seconds, &mut spec.lifetime.hard_seconds] {
+            // Zero would be "no limit".
+            *seconds = if *seconds == 0 { 0 } else { seconds.saturating_sub(age).max(1) };
+        }
         let token = self.send(&Command::Install(spec));
         self.sent.insert(token, Sent::Install { slot, waiters });
     }
@@ -316,13 +322,13 @@ impl Plane {
     }
 
     /// Moves what waits, reads what the data plane says, notices its death. Call often.
-    pub fn turn(&mut self) {
+    pub fn turn(&mut self, now_unix: u64) {
         self.flush();
         self.read_events();
         let generation = self.link.dataplane_generation();
         if generation != self.generation {
             self.generation = generation;
-            self.say_all_again();
+            self.say_all_again(now_unix);
             self.notices.push_back(Notice::Restarted { generation });
         }
     }
@@ -415,7 +421,7 @@ impl Plane {
         }
     }
 
-    fn say_all_again(&mut self) {
+    fn say_all_again(&mut self, now_unix: u64) {
         let unanswered: Vec<Sent> = self.sent.drain().map(|(_, sent)| sent).collect();
         self.backlog.clear();
         // The dead one may have left records in the ring that install what is gone: nothing is free before this one's word.
@@ -438,7 +444,7 @@ impl Plane {
         let specs: Vec<SaSpec> = held.into_iter().map(|held| held.spec.clone()).collect();
         for spec in specs {
             let waiters = waiting.remove(&spec.slot).unwrap_or_default();
-            self.send_install(spec, waiters);
+            self.send_install(spec, now_unix, waiters);
         }
         // Last, because the first EndSync opens the ports: what they let in finds its SAs.
         self.state_policies();
@@ -548,7 +554,7 @@ mod tests {
     }
 
     fn settled(plane: &mut Plane) -> Vec<(u64, bool)> {
-        plane.turn();
+        plane.turn(0);
         let notices = std::iter::from_fn(|| plane.notice());
         notices
             .filter_map(
@@ -588,8 +594,8 @@ mod tests {
         let slot = region.slot(sa.slot).expect("it exists");
         assert_eq!(slot.reserve(5), Some(1));
         assert!(plane.holds(&sa) && !plane.install(sa.clone(), FRESH, 0, None), "a living counter is never reset");
-        plane.adopt(sa.clone(), Some(2));
-        plane.adopt(sa, Some(3));
+        plane.adopt(sa.clone(), 0, Some(2));
+        plane.adopt(sa, 0, Some(3));
         stub.answer(Ok(()));
         assert_eq!(settled(&mut plane), [(2, true), (3, true)]);
         assert_eq!(slot.sequence(), 5);
@@ -608,7 +614,7 @@ mod tests {
         assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Dying));
         plane.remove(slot, spi, Direction::Inbound, None);
         stub.answer(Err(Refusal::UnknownSa));
-        plane.turn();
+        plane.turn(0);
         assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Free));
         assert_eq!(plane.sas().count(), 0);
     }
@@ -626,7 +632,7 @@ mod tests {
         plane.remove(gone_slot, gone_spi, Direction::Inbound, Some(2));
         drop(first);
         let mut second = Stub::attach(&region);
-        plane.turn();
+        plane.turn(0);
         assert_eq!(region.slot(gone_slot).map(|s| s.state()), Some(SlotState::Dying));
         // What the dead one left unread comes first, then everything again.
         second.answer(Ok(()));
@@ -649,9 +655,9 @@ mod tests {
         assert!(plane.install(lower.clone(), FRESH, 0, None));
         let retold = |plane: &mut Plane| {
             let mut stub = Stub::attach(&region);
-            plane.turn();
+            plane.turn(0);
             stub.answer(Ok(()));
-            plane.turn();
+            plane.turn(0);
             // What the dead one left unread comes before.
             let told =
                 stub.seen.into_iter().filter_map(|c| if let Command::Install(sa) = c { Some(sa.slot) } else { None });
@@ -661,8 +667,34 @@ mod tests {
         drop(first);
         assert_eq!(retold(&mut plane), [higher.slot, lower.slot]);
         // Named once more, it is the child's again.
-        plane.adopt(higher.clone(), None);
+        plane.adopt(higher.clone(), 0, None);
         assert_eq!(retold(&mut plane), [lower.slot, higher.slot]);
+    }
+
+    #[test]
+    fn an_sa_that_is_told_again_has_what_is_left_of_its_time() {
+        let region = region();
+        let first = Stub::attach(&region);
+        let mut plane = Plane::attach(&region).expect("the role is free");
+        let lifetime = Lifetime { soft_seconds: 60, hard_seconds: 100, ..Lifetime::default() };
+        let sa = SaSpec { lifetime, ..spec(&region, 1) };
+        assert!(plane.install(sa.clone(), FRESH, 1000, None));
+        drop(first);
+        let mut told = |at: u64| {
+            let mut stub = Stub::attach(&region);
+            plane.turn(at);
+            stub.answer(Ok(()));
+            plane.turn(at);
+            let Some(Command::Install(sa)) = stub.seen.iter().rfind(|c| matches!(c, Command::Install(_))) else {
+                panic!("{:?}", stub.seen)
+            };
+            (sa.lifetime.soft_seconds, sa.lifetime.hard_seconds)
+        };
+        assert_eq!(told(1030), (30, 70));
+        assert_eq!(told(1070), (1, 30), "an age is from the first telling, and zero would be no limit");
+        assert_eq!(told(5000), (1, 1));
+        // A clock that was set back makes nobody younger than new.
+        assert_eq!(told(10), (60, 100));
     }
 
     #[test]
@@ -674,7 +706,7 @@ mod tests {
         let slot = sa.slot;
         assert!(first.install(sa.clone(), FRESH, 77, None));
         stub.answer(Ok(()));
-        first.turn();
+        first.turn(0);
         drop(first);
         let mut second = Plane::attach(&region).expect("the role is free again");
         let orphan =
@@ -683,7 +715,7 @@ mod tests {
         second.retire_orphans(ChildId(5));
         assert!(second.orphans().iter().all(|orphan| orphan.leaving), "nobody may take it up any more");
         stub.answer(Ok(()));
-        second.turn();
+        second.turn(0);
         assert_eq!(stub.seen.last(), Some(&Command::RetireOrphans { child: ChildId(5), keep: vec![] }));
         assert!(second.orphans().is_empty());
         assert_eq!(region.slot(slot).map(|s| s.state()), Some(SlotState::Free));
