@@ -163,8 +163,8 @@ impl Fragment {
 /// What the extension headers lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upper<'a> {
-    /// Never hop-by-hop, routing, fragment, destination options or AH, except behind a non-initial fragment, where it
-    /// is the first header of the fragmented part, whatever that is.
+    /// Never hop-by-hop, routing, fragment or destination options, except behind a non-initial fragment, where it is the
+    /// first header of the fragmented part, whatever that is.
     pub protocol: u8,
     /// From the start of the IPv6 header.
     pub offset: usize,
@@ -172,7 +172,7 @@ pub struct Upper<'a> {
     pub payload: &'a [u8],
 }
 
-/// ESP and no-next-header end the walk as any upper-layer protocol does.
+/// ESP, AH (RFC 4301 §4.4.1.1) and no-next-header end the walk as any upper-layer protocol does.
 fn walk(first: u8, payload: &[u8]) -> Result<Upper<'_>, Error> {
     let (mut next, mut rest, mut fragment) = (first, payload, None::<Fragment>);
     let mut seen = 0;
@@ -183,8 +183,6 @@ fn walk(first: u8, payload: &[u8]) -> Result<Upper<'_>, Error> {
         let total = match next {
             // RFC 8200 §4.1.
             protocol::HOP_BY_HOP if seen > 0 => return Err(Error::HopByHopNotFirst),
-            // RFC 4302 §2.2: AH counts in 32-bit words, less two.
-            protocol::AH => (usize::from(length_octet(next, rest)?) + 2) * 4,
             protocol::FRAGMENT => {
                 if fragment.is_some() {
                     return Err(Error::NestedFragment);
@@ -208,10 +206,7 @@ fn walk(first: u8, payload: &[u8]) -> Result<Upper<'_>, Error> {
 }
 
 const fn is_extension(next: u8) -> bool {
-    matches!(
-        next,
-        protocol::HOP_BY_HOP | protocol::ROUTING | protocol::FRAGMENT | protocol::AH | protocol::DESTINATION_OPTIONS
-    )
+    matches!(next, protocol::HOP_BY_HOP | protocol::ROUTING | protocol::FRAGMENT | protocol::DESTINATION_OPTIONS)
 }
 
 fn length_octet(kind: u8, bytes: &[u8]) -> Result<u8, Error> {
@@ -391,10 +386,8 @@ mod tests {
         assert_eq!(chain(protocol::ROUTING, &[17, 0, 0, 1, 0, 0, 0, 0]), Err(Error::SourceRoute));
         assert_eq!(chain(protocol::ROUTING, &[17, 0, 0, 0, 0, 0, 0, 0]), Ok((17, 48, 0)));
         assert_eq!(chain(protocol::ROUTING, &[17, 0, 4, 1, 0, 0, 0, 0]), Ok((17, 48, 0)));
-        // AH: 12 fixed octets and an ICV of 12 are 24, length field 4.
-        let ah = [&[protocol::TCP, 4][..], &[0; 22], &[9; 3]].concat();
-        assert_eq!(chain(protocol::AH, &ah), Ok((protocol::TCP, 64, 3)));
-        assert_eq!(chain(protocol::AH, &ah[..23]), Err(Error::ExtensionTruncated(protocol::AH)));
+        assert_eq!(chain(protocol::AH, &two), Ok((protocol::AH, 40, 16)));
+        assert_eq!(chain(protocol::DESTINATION_OPTIONS, &options(protocol::AH)), Ok((protocol::AH, 48, 0)));
     }
 
     #[test]
