@@ -5,6 +5,7 @@ mod bad_input;
 mod commands;
 mod fragments;
 mod host_stack;
+mod oracle;
 mod policies;
 mod populate;
 mod rig;

@@ -177,14 +177,19 @@ impl Gateway {
 
     /// Sets a slot up as control does, and installs.
     pub fn install(&mut self, spec: &SaSpec) -> Result<(), Refusal> {
+        self.install_after(spec, 0)
+    }
+
+    /// The same for an SA that has used its numbers up to this one.
+    pub fn install_after(&mut self, spec: &SaSpec, used: u64) -> Result<(), Refusal> {
         let slot = self.region.slot(spec.slot).unwrap();
         let limit = if spec.esn { u64::MAX } else { u64::from(u32::MAX) };
         assert!(slot.reset(&SlotInit {
             spi: spec.spi,
             direction: spec.direction,
             child: spec.child,
-            sequence: 0,
-            replay_top: 0,
+            sequence: used,
+            replay_top: used,
             limit,
             generation: 1,
             installed_at: 0,
