@@ -85,7 +85,10 @@ mod worker;
 
 pub use buffer::Buffer;
 pub use counters::Counters;
-pub use crypto::{Crypto, EspParts, Job, KeyError, MAX_ICV, additional_data, iv};
+pub use crypto::{
+    Crypto, EspFields, EspParts, Job, KeyError, MAX_ICV, additional_data, counter_block, gmac_data, high_half, iv,
+    nonce, salt,
+};
 pub use fib::{Fib, NextHop, SortedFib};
 pub use housekeeping::Housekeeping;
 pub use io::{BURST, Io, Origin, PortId, Punt, Purpose, Tick};

@@ -12,9 +12,8 @@ use ghash::GHash;
 use ghash::universal_hash::UniversalHash;
 use zeroize::Zeroize;
 
-/// Salt and IV behind each other (RFC 4106 §4, RFC 7634 §2); CCM's salt has three octets (RFC 4309 §4), and the first one
-/// here is not its.
-pub(super) type NonceOctets = [u8; 12];
+/// As [`crate::crypto::nonce`] makes it.
+type NonceOctets = [u8; 12];
 
 /// What [`AeadInOut`] is for one cipher, for whichever.
 pub(super) trait Aead: Send + Sync {
@@ -73,8 +72,8 @@ fn boxed<C: AeadInOut + KeyInit + Send + Sync + 'static>(key: &[u8]) -> Option<B
     Some(Box::new(cipher))
 }
 
-/// GCM with nothing to encrypt (RFC 4543 §2). GHASH by hand, because what is authenticated has a gap (see
-/// [`super::esp_gmac`]), and the AEAD's interface takes it in one piece.
+/// GCM with nothing to encrypt (RFC 4543 §2). GHASH by hand, because what is authenticated may be in two pieces
+/// ([`crate::crypto::gmac_data`]), and the AEAD's interface takes one.
 pub(super) struct Gmac {
     aes: Aes,
     /// Keyed, nothing hashed yet.

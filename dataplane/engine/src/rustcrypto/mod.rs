@@ -7,8 +7,10 @@ mod mac;
 #[cfg(test)]
 mod tests;
 
-use crate::crypto::{Crypto, EspParts, Job, KeyError, additional_data, iv};
-use aead::{Aead, Gmac, NonceOctets};
+use crate::crypto::{
+    Crypto, EspFields, EspParts, Job, KeyError, additional_data, counter_block, gmac_data, high_half, iv, nonce, salt,
+};
+use aead::{Aead, Gmac};
 use aes::Aes;
 use culvert_model::{CipherMode, Suite};
 use mac::Mac;
@@ -21,7 +23,6 @@ pub struct RustCrypto;
 /// The expanded keys of an SA.
 pub struct Key {
     suite: Suite,
-    /// What nonces start with. Where the salt has three octets (CCM), the first is unused.
     salt: Zeroizing<[u8; 4]>,
     transform: Transform,
 }
@@ -49,11 +50,7 @@ impl Crypto for RustCrypto {
         let wrong = KeyError::Length { expected: suite.key_len(), found: key.len() };
         let parts = suite.split_key(key).ok_or(wrong)?;
         let transform = Transform::new(suite, parts.encryption, parts.integrity).ok_or(KeyError::Unsupported(suite))?;
-        let mut salt = Zeroizing::new([0; 4]);
-        for (to, from) in salt.iter_mut().rev().zip(parts.salt.iter().chain(parts.integrity_salt).rev()) {
-            *to = *from;
-        }
-        Ok(Key { suite, salt, transform })
+        Ok(Key { suite, salt: Zeroizing::new(salt(&parts)), transform })
     }
 
     fn seal_burst(&mut self, jobs: &mut [Job<'_, Key>]) {
@@ -94,35 +91,38 @@ impl Transform {
 
 fn seal(job: &mut Job<'_, Key>) -> Option<()> {
     match &job.key.transform {
-        Transform::AhMac(mac) => job.icv = mac.tag(job.data, &[]),
+        Transform::AhMac(mac) => {
+            let len = job.key.suite.icv_len();
+            job.icv.get_mut(..len)?.copy_from_slice(mac.tag(job.data, &[]).get(..len)?);
+        }
         Transform::AhGmac(gmac) => {
             let iv = iv(job.sequence);
-            let tag = gmac.tag(&job.key.nonce(iv), None, job.data);
+            let tag = gmac.tag(&nonce(*job.key.salt, iv), None, job.data);
             *job.icv.first_chunk_mut()? = iv;
             *job.icv.get_mut(iv.len()..)?.first_chunk_mut()? = tag;
         }
         Transform::Aead(cipher) => {
             let (aad, aad_len) = additional_data(*job.data.first_chunk()?, job.sequence, job.esn);
-            let parts = Parts::of(job.key.suite, job.data)?;
+            let parts = EspFields::of(job.key.suite, job.data)?;
             // An implicit IV (RFC 8750 §4) has no place in the packet.
             if let Some(place) = parts.iv.first_chunk_mut() {
                 *place = iv(job.sequence);
             }
-            cipher.seal(&job.key.nonce(iv(job.sequence)), aad.get(..aad_len)?, parts.payload, parts.icv)?;
+            cipher.seal(&nonce(*job.key.salt, iv(job.sequence)), aad.get(..aad_len)?, parts.payload, parts.icv)?;
         }
         Transform::Gmac(gmac) => {
             let iv = iv(job.sequence);
-            *Parts::of(job.key.suite, job.data)?.iv.first_chunk_mut()? = iv;
+            *EspFields::of(job.key.suite, job.data)?.iv.first_chunk_mut()? = iv;
             let tag = esp_gmac(gmac, job, iv)?;
-            Parts::of(job.key.suite, job.data)?.icv.copy_from_slice(&tag);
+            EspFields::of(job.key.suite, job.data)?.icv.copy_from_slice(&tag);
         }
         Transform::Separate(both) => {
             let (cipher, mac) = both.as_ref();
-            let parts = Parts::of(job.key.suite, job.data)?;
-            cipher.seal(&job.key.salt, job.sequence, parts.iv, parts.payload)?;
+            let parts = EspFields::of(job.key.suite, job.data)?;
+            cipher.seal(*job.key.salt, job.sequence, parts.iv, parts.payload)?;
             let high = high_half(job.sequence, job.esn);
             let (authenticated, icv) = authenticated(job)?;
-            let tag = mac.tag(authenticated, &high);
+            let tag = mac.tag(authenticated, high.as_slice().as_flattened());
             icv.copy_from_slice(tag.get(..icv.len())?);
         }
     }
@@ -137,60 +137,35 @@ fn open(job: &mut Job<'_, Key>) -> Option<()> {
         }
         Transform::AhGmac(gmac) => {
             let (iv, rest) = job.icv.split_first_chunk()?;
-            equal(&gmac.tag(&job.key.nonce(*iv), None, job.data), rest.get(..job.key.suite.icv_len())?)
+            equal(&gmac.tag(&nonce(*job.key.salt, *iv), None, job.data), rest.get(..job.key.suite.icv_len())?)
         }
         Transform::Aead(cipher) => {
             let (aad, aad_len) = additional_data(*job.data.first_chunk()?, job.sequence, job.esn);
-            let parts = Parts::of(job.key.suite, job.data)?;
+            let parts = EspFields::of(job.key.suite, job.data)?;
             let iv = parts.iv.first_chunk().copied().unwrap_or_else(|| iv(job.sequence));
-            cipher.open(&job.key.nonce(iv), aad.get(..aad_len)?, parts.payload, parts.icv)
+            cipher.open(&nonce(*job.key.salt, iv), aad.get(..aad_len)?, parts.payload, parts.icv)
         }
         Transform::Gmac(gmac) => {
-            let iv = *Parts::of(job.key.suite, job.data)?.iv.first_chunk()?;
+            let iv = *EspFields::of(job.key.suite, job.data)?.iv.first_chunk()?;
             let tag = esp_gmac(gmac, job, iv)?;
-            equal(&tag, Parts::of(job.key.suite, job.data)?.icv)
+            equal(&tag, EspFields::of(job.key.suite, job.data)?.icv)
         }
         Transform::Separate(both) => {
             let (cipher, mac) = both.as_ref();
             // RFC 4303 §3.4.4.1: the ICV first, then decrypt.
             let high = high_half(job.sequence, job.esn);
             let (authenticated, icv) = authenticated(job)?;
-            let tag = mac.tag(authenticated, &high);
+            let tag = mac.tag(authenticated, high.as_slice().as_flattened());
             equal(tag.get(..icv.len())?, icv)?;
-            let parts = Parts::of(job.key.suite, job.data)?;
-            cipher.open(&job.key.salt, parts.iv, parts.payload)
+            let parts = EspFields::of(job.key.suite, job.data)?;
+            cipher.open(*job.key.salt, parts.iv, parts.payload)
         }
-    }
-}
-
-impl Key {
-    fn nonce(&self, iv: [u8; 8]) -> NonceOctets {
-        let ([a, b, c, d], [e, f, g, h, i, j, k, l]) = (*self.salt, iv);
-        [a, b, c, d, e, f, g, h, i, j, k, l]
-    }
-}
-
-/// An ESP packet behind its header.
-struct Parts<'a> {
-    iv: &'a mut [u8],
-    payload: &'a mut [u8],
-    icv: &'a mut [u8],
-}
-
-impl<'a> Parts<'a> {
-    /// `None` where the packet is too short.
-    fn of(suite: Suite, packet: &'a mut [u8]) -> Option<Self> {
-        let places = EspParts::of(suite, packet.len())?;
-        let (rest, icv) = packet.split_at_mut_checked(places.icv.start)?;
-        let (rest, payload) = rest.split_at_mut_checked(places.payload.start)?;
-        let iv = rest.get_mut(places.iv)?;
-        Some(Self { iv, payload, icv })
     }
 }
 
 impl Cipher {
     /// Writes the IV and encrypts.
-    fn seal(&self, salt: &[u8; 4], sequence: u64, iv: &mut [u8], payload: &mut [u8]) -> Option<()> {
+    fn seal(&self, salt: [u8; 4], sequence: u64, iv: &mut [u8], payload: &mut [u8]) -> Option<()> {
         match self {
             Self::Null => {}
             Self::Cbc(aes) => {
@@ -203,25 +178,19 @@ impl Cipher {
             Self::Ctr(aes) => {
                 let iv: &mut [u8; 8] = iv.try_into().ok()?;
                 *iv = crate::crypto::iv(sequence);
-                aes.ctr(&counter_block(salt, iv), payload)?;
+                aes.ctr(&counter_block(salt, *iv), payload)?;
             }
         }
         Some(())
     }
 
-    fn open(&self, salt: &[u8; 4], iv: &[u8], payload: &mut [u8]) -> Option<()> {
+    fn open(&self, salt: [u8; 4], iv: &[u8], payload: &mut [u8]) -> Option<()> {
         match self {
             Self::Null => Some(()),
             Self::Cbc(aes) => aes.cbc_decrypt(iv.try_into().ok()?, payload),
             Self::Ctr(aes) => aes.ctr(&counter_block(salt, iv.try_into().ok()?), payload),
         }
     }
-}
-
-/// RFC 3686 §4: nonce, IV, and a block counter that starts at one.
-fn counter_block(salt: &[u8; 4], iv: &[u8; 8]) -> [u8; 16] {
-    let ([a, b, c, d], [e, f, g, h, i, j, k, l]) = (*salt, *iv);
-    [a, b, c, d, e, f, g, h, i, j, k, l, 0, 0, 0, 1]
 }
 
 /// What is authenticated of an ESP packet, and its ICV (RFC 4303 §3.3.2.1).
@@ -231,28 +200,11 @@ fn authenticated<'a>(job: &'a mut Job<'_, Key>) -> Option<(&'a [u8], &'a mut [u8
     Some((authenticated, icv))
 }
 
-/// The half of an extended sequence number that is authenticated and not sent (RFC 4303 §2.2.1).
-fn high_half(sequence: u64, esn: bool) -> arrayvec::ArrayVec<u8, 4> {
-    let mut high = arrayvec::ArrayVec::new();
-    if esn {
-        high.extend(((sequence >> 32) as u32).to_be_bytes());
-    }
-    high
-}
-
-/// RFC 4543 §3.3 authenticates SPI, sequence number, IV and payload. The upper half of an extended sequence number belongs
-/// before its lower one: one block starts with it, and all from the middle of the IV on is behind each other in the packet.
+/// The tag that the ICV should be.
 fn esp_gmac(gmac: &Gmac, job: &Job<'_, Key>, iv: [u8; 8]) -> Option<[u8; 16]> {
-    let parts = EspParts::of(job.key.suite, job.data.len())?;
-    let data = job.data.get(..parts.icv.start)?;
-    let nonce = job.key.nonce(iv);
-    if !job.esn {
-        return Some(gmac.tag(&nonce, None, data));
-    }
-    let ([s0, s1, s2, s3, l0, l1, l2, l3, i0, i1, i2, i3], rest) = data.split_first_chunk()?;
-    let [h0, h1, h2, h3] = ((job.sequence >> 32) as u32).to_be_bytes();
-    let head = [*s0, *s1, *s2, *s3, h0, h1, h2, h3, *l0, *l1, *l2, *l3, *i0, *i1, *i2, *i3];
-    Some(gmac.tag(&nonce, Some(head), rest))
+    let places = EspParts::of(job.key.suite, job.data.len())?;
+    let (head, rest) = gmac_data(job.data.get(..places.icv.start)?, job.sequence, job.esn)?;
+    Some(gmac.tag(&nonce(*job.key.salt, iv), head, rest))
 }
 
 /// In constant time.
