@@ -63,8 +63,10 @@ mod ipsec_mb {
             .raw_line("#[repr(C)]\n#[derive(Debug)]\npub struct IMB_MGR {\n    _opaque: [u8; 0],\n}")
             .allowlist_function("culvert_.*|alloc_mb_mgr|free_mb_mgr|init_mb_mgr_auto|imb_get_errno|imb_get_strerror")
             .allowlist_function("imb_get_version_str|imb_clear_mem")
-            .allowlist_type("gcm_key_data|gcm_context_data")
-            .allowlist_var("CULVERT_.*|IMB_ARCH_.*")
+            .blocklist_type("IMB_JOB")
+            .raw_line("#[repr(C)]\n#[derive(Debug)]\npub struct IMB_JOB {\n    _opaque: [u8; 0],\n}")
+            .allowlist_type("gcm_key_data|gcm_context_data|culvert_task")
+            .allowlist_var("CULVERT_.*|IMB_(ARCH|AUTH|CIPHER|DIR|ORDER)_.*")
             .generate()
             .expect("bindgen reads wrapper.h");
         bindings.write_to_file(out.join("bindings.rs")).expect("OUT_DIR can be written");

@@ -1,12 +1,16 @@
-//! Safe intel-ipsec-mb: AES-GCM with a 12-octet nonce and a 16-octet tag, over bursts of packets, in place.
+//! Safe intel-ipsec-mb: what ESP and AH need of it, in place. AES-GCM and GMAC packet by packet, which is their fastest
+//! way; everything else as [`Task`]s, many packets side by side.
 //!
-//! A [`Manager`] belongs to one thread; [`KeySchedule`]s are shared by all.
+//! A [`Manager`] belongs to one thread; keys are shared by all.
 //!
 //! ```
 //! fn sent<T: Send>() {}
 //! fn shared<T: Sync>() {}
 //! sent::<ipsec_mb::Manager>();
 //! shared::<ipsec_mb::KeySchedule>();
+//! shared::<ipsec_mb::AesKey>();
+//! shared::<ipsec_mb::MacKey>();
+//! shared::<ipsec_mb::ChaChaKey>();
 //! ```
 //! Two threads cannot use one manager:
 //! ```compile_fail,E0277
@@ -27,8 +31,12 @@
 //! ```
 #![cfg(feature = "ipsec-mb")]
 
+mod expand;
 mod key;
 mod manager;
+mod secret;
+mod task;
 
-pub use key::{KeyLength, KeySchedule};
+pub use key::{AesKey, ChaChaKey, KeyError, KeyLength, KeySchedule, MacAlgorithm, MacKey};
 pub use manager::{Job, Manager, ManagerError, version};
+pub use task::{Aead, Cipher, MAX_AAD, MAX_TAG, Task};

@@ -10,7 +10,7 @@ use core::ptr::{self, NonNull};
 use ipsec_mb_sys as sys;
 use subtle::ConstantTimeEq;
 
-use crate::key::{KeyLength, KeySchedule};
+use crate::key::KeySchedule;
 
 /// Octets of nonce, and of tag.
 const NONCE: usize = 12;
@@ -27,7 +27,7 @@ pub enum ManagerError {
     Processor,
     #[error("intel-ipsec-mb did not initialise: error {0}")]
     Init(i32),
-    #[error("intel-ipsec-mb lacks AES-GCM")]
+    #[error("intel-ipsec-mb lacks a function that ESP needs")]
     Incomplete,
 }
 
@@ -66,12 +66,23 @@ pub struct Manager {
     _not_sync: PhantomData<Cell<()>>,
 }
 
+type GmacInit = unsafe extern "C" fn(*const sys::gcm_key_data, *mut sys::gcm_context_data, *const u8, u64);
+type GmacUpdate = unsafe extern "C" fn(*const sys::gcm_key_data, *mut sys::gcm_context_data, *const u8, u64);
+type GmacFinalize = unsafe extern "C" fn(*const sys::gcm_key_data, *mut sys::gcm_context_data, *mut u8, u64);
+
+/// For keys of 16, 24 and 32 octets.
 #[derive(Clone, Copy)]
 struct Ciphers {
-    seal128: Cipher,
-    open128: Cipher,
-    seal256: Cipher,
-    open256: Cipher,
+    seal: [Cipher; 3],
+    open: [Cipher; 3],
+    gmac: [Gmac; 3],
+}
+
+#[derive(Clone, Copy)]
+struct Gmac {
+    init: GmacInit,
+    update: GmacUpdate,
+    finalize: GmacFinalize,
 }
 
 // SAFETY: a manager is memory without ties to a thread; it must only not be used by two at once, and it is not Sync.
@@ -122,35 +133,40 @@ impl Manager {
     /// Encrypts in place and writes the tag.
     #[inline]
     pub fn seal(&mut self, key: &KeySchedule, nonce: &[u8; NONCE], aad: &[u8], data: &mut [u8], tag: &mut [u8; TAG]) {
-        let cipher = match key.length() {
-            KeyLength::Aes128 => self.ciphers.seal128,
-            KeyLength::Aes256 => self.ciphers.seal256,
-        };
-        self.run(cipher, key, nonce, aad, data, tag);
+        let cipher = key.length().pick(&self.ciphers.seal);
+        self.gcm(cipher, key, nonce, aad, data, tag);
     }
 
-    /// Decrypts in place; `false` if the tag is wrong, and then the data must not be used. Compares in constant time.
+    /// Decrypts in place; `false` if the tag is wrong, and then the data must not be used. Compares in constant time. A tag
+    /// of 8 or 12 octets is the start of the whole one; any other is wrong.
     #[inline]
     #[must_use]
-    pub fn open(
-        &mut self,
-        key: &KeySchedule,
-        nonce: &[u8; NONCE],
-        aad: &[u8],
-        data: &mut [u8],
-        tag: &[u8; TAG],
-    ) -> bool {
-        let cipher = match key.length() {
-            KeyLength::Aes128 => self.ciphers.open128,
-            KeyLength::Aes256 => self.ciphers.open256,
-        };
+    pub fn open(&mut self, key: &KeySchedule, nonce: &[u8; NONCE], aad: &[u8], data: &mut [u8], tag: &[u8]) -> bool {
+        let cipher = key.length().pick(&self.ciphers.open);
         let mut expected = [0; TAG];
-        self.run(cipher, key, nonce, aad, data, &mut expected);
-        expected.ct_eq(tag).into()
+        self.gcm(cipher, key, nonce, aad, data, &mut expected);
+        matches!(tag.len(), 8 | 12 | TAG) && expected[..tag.len()].ct_eq(tag).into()
+    }
+
+    /// GMAC (NIST SP 800-38D §3): the tag of both parts, one behind the other.
+    #[inline]
+    #[must_use]
+    pub fn gmac(&mut self, key: &KeySchedule, nonce: &[u8; NONCE], parts: [&[u8]; 2]) -> [u8; TAG] {
+        let Gmac { init, update, finalize } = key.length().pick(&self.ciphers.gmac);
+        let (key, context, mut tag) = (key.as_ptr(), self.context.as_mut_ptr(), [0; TAG]);
+        // SAFETY: the schedule was expanded for this function's key length; the context is ours to write.
+        unsafe { init(key, context, nonce.as_ptr(), NONCE as u64) };
+        for part in parts.into_iter().filter(|part| !part.is_empty()) {
+            // SAFETY: a part is as long as it says; the context was initialised.
+            unsafe { update(key, context, part.as_ptr(), part.len() as u64) };
+        }
+        // SAFETY: the tag is as long as said; the context was initialised.
+        unsafe { finalize(key, context, tag.as_mut_ptr(), TAG as u64) };
+        tag
     }
 
     #[inline]
-    fn run(
+    fn gcm(
         &mut self,
         cipher: Cipher,
         key: &KeySchedule,
@@ -180,6 +196,10 @@ impl Manager {
     }
 
     pub(crate) fn as_ptr(&self) -> *const sys::IMB_MGR {
+        self.raw.as_ptr()
+    }
+
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut sys::IMB_MGR {
         self.raw.as_ptr()
     }
 }
@@ -223,18 +243,52 @@ fn ciphers(raw: NonNull<sys::IMB_MGR>) -> Result<Ciphers, ManagerError> {
         0 => {}
         error => return Err(ManagerError::Init(error)),
     }
-    // SAFETY: a live manager.
-    let seal128 = unsafe { sys::culvert_gcm128_enc(raw) };
-    // SAFETY: a live manager.
-    let open128 = unsafe { sys::culvert_gcm128_dec(raw) };
-    // SAFETY: a live manager.
-    let seal256 = unsafe { sys::culvert_gcm256_enc(raw) };
-    // SAFETY: a live manager.
-    let open256 = unsafe { sys::culvert_gcm256_dec(raw) };
-    match (seal128, open128, seal256, open256) {
-        (Some(seal128), Some(open128), Some(seal256), Some(open256)) => {
-            Ok(Ciphers { seal128, open128, seal256, open256 })
-        }
-        _ => Err(ManagerError::Incomplete),
-    }
+    find(raw).ok_or(ManagerError::Incomplete)
+}
+
+fn find(raw: *const sys::IMB_MGR) -> Option<Ciphers> {
+    Some(Ciphers {
+        seal: [
+            // SAFETY: a live manager.
+            unsafe { sys::culvert_gcm128_enc(raw) }?,
+            // SAFETY: a live manager.
+            unsafe { sys::culvert_gcm192_enc(raw) }?,
+            // SAFETY: a live manager.
+            unsafe { sys::culvert_gcm256_enc(raw) }?,
+        ],
+        open: [
+            // SAFETY: a live manager.
+            unsafe { sys::culvert_gcm128_dec(raw) }?,
+            // SAFETY: a live manager.
+            unsafe { sys::culvert_gcm192_dec(raw) }?,
+            // SAFETY: a live manager.
+            unsafe { sys::culvert_gcm256_dec(raw) }?,
+        ],
+        gmac: [
+            Gmac {
+                // SAFETY: a live manager.
+                init: unsafe { sys::culvert_gmac128_init(raw) }?,
+                // SAFETY: a live manager.
+                update: unsafe { sys::culvert_gmac128_update(raw) }?,
+                // SAFETY: a live manager.
+                finalize: unsafe { sys::culvert_gmac128_finalize(raw) }?,
+            },
+            Gmac {
+                // SAFETY: a live manager.
+                init: unsafe { sys::culvert_gmac192_init(raw) }?,
+                // SAFETY: a live manager.
+                update: unsafe { sys::culvert_gmac192_update(raw) }?,
+                // SAFETY: a live manager.
+                finalize: unsafe { sys::culvert_gmac192_finalize(raw) }?,
+            },
+            Gmac {
+                // SAFETY: a live manager.
+                init: unsafe { sys::culvert_gmac256_init(raw) }?,
+                // SAFETY: a live manager.
+                update: unsafe { sys::culvert_gmac256_update(raw) }?,
+                // SAFETY: a live manager.
+                finalize: unsafe { sys::culvert_gmac256_finalize(raw) }?,
+            },
+        ],
+    })
 }
