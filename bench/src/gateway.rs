@@ -1,7 +1,7 @@
 //! A whole engine without ports, and two of them joined by a tunnel.
 
 use crate::Error;
-use crate::cipher::{Cipher, Provider};
+use crate::cipher::{self, Cipher};
 use crate::frame::{Link, Packet, Size, udp_frame};
 use crate::measure::{BURSTS, PACKETS};
 use arrayvec::ArrayVec;
@@ -88,8 +88,8 @@ impl Gateway {
         let routes = [Route { destination: anywhere, via: Some(ROUTER.into()), port: None }];
         let shared = Shared::new(region.clone(), interfaces(site)?, &routes).map_err(|_| Error::Setup("topology"))?;
         let no_block = || Error::Setup("no counter block");
-        let worker = Worker::new(Arc::clone(&shared), 0, Cipher::new()?).ok_or_else(no_block)?;
-        let house = Housekeeping::new(shared, HOUSEKEEPING, Cipher::new()?, NOW).ok_or_else(no_block)?;
+        let worker = Worker::new(Arc::clone(&shared), 0, cipher::new()?).ok_or_else(no_block)?;
+        let house = Housekeeping::new(shared, HOUSEKEEPING, cipher::new()?, NOW).ok_or_else(no_block)?;
         let sink = Sink { sent: Vec::with_capacity(PACKETS), punts: Vec::with_capacity(PACKETS) };
         Ok(Self { site, region, worker, house, sink })
     }

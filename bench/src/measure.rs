@@ -1,7 +1,7 @@
 //! Windows of packets, timed.
 
 use crate::Error;
-use crate::cipher::{Cipher, Provider};
+use crate::cipher::{self, Cipher};
 use crate::frame::{Packet, Size};
 use crate::gateway::{LAN, Pair, WAN, Window, clear_frames, tunnel_frames};
 use crate::report::{Case, Path};
@@ -18,7 +18,7 @@ const WARM_UP: u32 = 50;
 /// Every case, one after the other; within a case path and cipher alone take turns.
 pub fn all(windows: u32) -> Result<Vec<Case>, Error> {
     let mut cases = Vec::new();
-    for suite in [Suite::AES128_GCM16, Suite::AES256_GCM16] {
+    for suite in suites() {
         for size in Size::ALL {
             cases.extend(tunnel(suite, size, windows)?);
         }
@@ -27,6 +27,14 @@ pub fn all(windows: u32) -> Result<Vec<Case>, Error> {
         cases.push(bypass(size, windows)?);
     }
     Ok(cases)
+}
+
+/// The AEADs that processors are built for, the one they are not, and a cipher with an integrity algorithm, which packets of
+/// a burst run through side by side.
+pub fn suites() -> impl Iterator<Item = Suite> {
+    let others =
+        ["chacha20poly1305", "aes128-sha256"].into_iter().filter_map(|words| Suite::esp_from_words(words).ok());
+    [Suite::AES128_GCM16, Suite::AES256_GCM16].into_iter().chain(others)
 }
 
 /// The path and the cipher alone, in nanoseconds a window.
@@ -144,7 +152,7 @@ impl FloorMemory {
             ok: false,
         };
         let jobs = packets.iter_mut().map(job).collect();
-        Ok(Floor { cipher: Cipher::new()?, jobs })
+        Ok(Floor { cipher: cipher::new()?, jobs })
     }
 }
 

@@ -1,9 +1,10 @@
 //! The table and the JSON.
 
 use crate::Error;
-use crate::cipher::{Cipher, Provider};
+use crate::cipher;
 use crate::frame::Size;
 use crate::measure::PACKETS;
+use culvert_cipher::Provider;
 use culvert_engine::BURST;
 use culvert_model::Suite;
 use serde::{Deserialize, Serialize};
@@ -41,7 +42,7 @@ pub enum Path {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     pub path: Path,
-    /// `aes128gcm16`, `aes256gcm16`; `null` for bypass.
+    /// `aes128gcm16`, `aes128-sha256`; `null` for bypass.
     pub cipher: Option<String>,
     /// Octets of the clear Ethernet frame with its check sequence, or `imix`.
     pub size: String,
@@ -88,7 +89,7 @@ impl Report {
         Ok(Self {
             processor: value("model name").unwrap_or_else(|| "unknown".to_owned()),
             cpuinfo_mhz: value("cpu MHz").and_then(|mhz| mhz.parse().ok()),
-            cipher_library: Cipher::new()?.describe(),
+            cipher_library: cipher::new()?.describe(),
             packets_per_burst: BURST,
             packets_per_window: PACKETS,
             windows,
@@ -120,8 +121,8 @@ impl fmt::Display for Report {
             None => writeln!(f, "~cycles: /proc/cpuinfo says no frequency")?,
         }
         writeln!(f)?;
-        writeln!(f, "                          whole path, ns     cipher alone, ns   path less")?;
-        writeln!(f, "path    cipher       size     min   median      min   median     cipher  ~cycles     Mpps")?;
+        writeln!(f, "                              whole path, ns     cipher alone, ns   path less")?;
+        writeln!(f, "path    cipher           size     min   median      min   median     cipher  ~cycles     Mpps")?;
         self.cases.iter().try_for_each(|case| self.row(f, case))
     }
 }
@@ -137,7 +138,7 @@ impl Report {
         let median = case.ns_per_packet_median;
         writeln!(
             f,
-            "{path:<7} {:<12} {:>4} {:>7.1} {median:>8.1} {:>8} {:>8} {:>10} {:>8} {:>8.2}",
+            "{path:<7} {:<16} {:>4} {:>7.1} {median:>8.1} {:>8} {:>8} {:>10} {:>8} {:>8.2}",
             case.cipher.as_deref().unwrap_or("-"),
             case.size,
             case.ns_per_packet_min,

@@ -1,12 +1,12 @@
 //! The thread beside the workers: commands and messages of control, punts of the workers, ages, counters of the ports.
 
 use crate::clock::Clock;
-use crate::crypto::Provider;
 use crate::error::Error;
 use crate::io::{Exits, Punts};
 use crate::packet::Packet;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
+use culvert_cipher::Provider;
 use culvert_engine::{Counters, Housekeeping, Tick};
 use culvert_link::record::{Command, Datagram};
 use culvert_link::{CounterBlock, DataplaneEnd, PushError, Region, RingError};

@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 mod clock;
-mod crypto;
 mod error;
 mod host;
 mod housekeeping;

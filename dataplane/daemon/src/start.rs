@@ -1,9 +1,6 @@
 //! From a configuration to running threads, and back. What fails, fails before a packet has moved, and leaves nothing.
 
 use crate::clock::Clock;
-#[cfg(feature = "ipsec-mb")]
-use crate::crypto::MultiBuffer;
-use crate::crypto::Provider;
 use crate::error::Error;
 use crate::host::HostInterface;
 use crate::housekeeping::{self, Running, with_counters};
@@ -14,8 +11,11 @@ use crate::precheck::HOUSEKEEPING;
 use crate::{memory, precheck, worker};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core_affinity::CoreId;
+#[cfg(feature = "ipsec-mb")]
+use culvert_cipher::MultiBuffer;
+use culvert_cipher::{Provider, RustCrypto};
 use culvert_config::{Config, Idle};
-use culvert_engine::{Housekeeping, RustCrypto, Shared, Worker};
+use culvert_engine::{Housekeeping, Shared, Worker};
 use culvert_link::{DataplaneEnd, Layout, LinkError, Region};
 use dpdk::{Eal, EalConfig, Pool};
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -67,12 +67,12 @@ pub fn run(config: &Config, link_path: &Path, stop: &Arc<AtomicBool>, supervised
     set_checksum_offload(!tagged && ports.ports.iter().all(|port| port.info().tx_ipv4_checksum));
     let parts = Parts { config, link_path, region, link, eal, pool, ports, stop, supervised };
     #[cfg(feature = "ipsec-mb")]
-    match MultiBuffer::probe() {
-        Ok(instructions) => {
-            tracing::info!("AES-GCM by intel-ipsec-mb {} with {instructions}", ipsec_mb::version());
+    match MultiBuffer::new() {
+        Ok(cipher) => {
+            tracing::info!("ciphers by {}", cipher.describe());
             return parts.serve::<MultiBuffer>();
         }
-        Err(reason) => tracing::warn!("{reason}; AES-GCM is done in Rust, which is slower"),
+        Err(reason) => tracing::warn!("{reason}; ciphers are done in Rust, which is slower"),
     }
     parts.serve::<RustCrypto>()
 }
