@@ -81,6 +81,15 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Site 1 and its neighbours, without policies.
+    pub fn beside(peer: u8) -> Result<Self, Error> {
+        let mut gateway = Self::new(1)?;
+        // Ports stay closed until policies are stated.
+        gateway.state([])?;
+        gateway.meet_all(peer);
+        Ok(gateway)
+    }
+
     fn new(site: u8) -> Result<Self, Error> {
         let region = Region::anonymous(Layout { slots: 64, ring_bytes: MIN_RING_BYTES })
             .map_err(|_| Error::Setup("no memory for the link"))?;
@@ -120,7 +129,7 @@ impl Gateway {
         self.worker.counters()
     }
 
-    fn apply(&mut self, command: Command) -> Result<(), Error> {
+    pub fn apply(&mut self, command: Command) -> Result<(), Error> {
         self.house.apply(1, 1, command);
         match self.house.poll_event() {
             Some(Event::Done { result: Ok(()), .. }) => Ok(()),
@@ -146,11 +155,20 @@ impl Gateway {
             policy(2, PolicyDirection::Inbound, 10, lan(peer), protect),
             policy(3, PolicyDirection::Outbound, 20, TrafficSelector::any(AddrRange::ANY_V4), Action::Bypass),
         ];
+        self.state(all)
+    }
+
+    /// These policies and no others.
+    pub fn state(&mut self, policies: impl IntoIterator<Item = Policy>) -> Result<(), Error> {
         self.apply(Command::BeginSync)?;
-        for policy in all {
+        for policy in policies {
             self.apply(Command::SetPolicy(policy))?;
         }
         self.apply(Command::EndSync)
+    }
+
+    pub fn lan(&self) -> TrafficSelector {
+        lan(self.site)
     }
 
     /// Hears by ARP where a neighbour is.
@@ -276,6 +294,12 @@ pub fn tunnel_frames(size: Size) -> Result<Vec<Vec<u8>>, Error> {
 /// The same to hosts beyond the router, in clear.
 pub fn clear_frames(size: Size) -> Result<Vec<Vec<u8>>, Error> {
     frames(size, |host| Ipv4Addr::new(198, 51, 100, host))
+}
+
+/// The smallest frame from a host of the first site.
+pub fn frame_to(to: Ipv4Addr, source_port: u16) -> Option<Vec<u8>> {
+    let link = Link { source: host_mac(1, 0), destination: station(1, LAN) };
+    udp_frame(link, (lan_host(1, 0), source_port), (to, 2000), Size::Fixed(64).ip_len(0))
 }
 
 fn frames(size: Size, to: impl Fn(u8) -> Ipv4Addr) -> Result<Vec<Vec<u8>>, Error> {

@@ -3,7 +3,7 @@
 //! ```text
 //! frame.rs    sizes, frames, reusable buffers     measure.rs  windows of packets, timed
 //! gateway.rs  a whole engine without ports        report.rs   table and JSON
-//! cipher.rs   ipsec-mb, or Rust without it
+//! cipher.rs   ipsec-mb, or Rust without it           policies.rs a flow's first packet, and changes
 //! ```
 #![forbid(unsafe_code)]
 
@@ -11,12 +11,15 @@ mod cipher;
 mod frame;
 mod gateway;
 mod measure;
+mod policies;
 mod report;
 #[cfg(test)]
 mod tests;
 
 use clap::Parser;
 use report::Report;
+use serde::Serialize;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,6 +32,9 @@ struct Args {
     /// Where the JSON goes.
     #[arg(long, default_value = "target/bench/pipeline.json")]
     out: PathBuf,
+    /// Measures what policies cost instead.
+    #[arg(long)]
+    policies: bool,
 }
 
 /// Why there are no figures.
@@ -57,9 +63,16 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Error> {
-    let report = Report { cases: measure::all(args.windows.max(1))?, ..Report::of_machine(args.windows.max(1))? };
+    let windows = args.windows.max(1);
+    if args.policies {
+        return publish(&policies::Report::measure(windows)?, args);
+    }
+    publish(&Report { cases: measure::all(windows)?, ..Report::of_machine(windows)? }, args)
+}
+
+fn publish(report: &(impl Display + Serialize), args: &Args) -> Result<(), Error> {
     print!("{report}");
-    report.write(&args.out).map_err(|error| Error::Write(args.out.clone(), error))?;
+    report::write(report, &args.out).map_err(|error| Error::Write(args.out.clone(), error))?;
     println!("written to {}", args.out.display());
     Ok(())
 }

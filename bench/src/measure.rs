@@ -42,8 +42,12 @@ pub fn suites() -> impl Iterator<Item = Suite> {
 pub struct Samples(Vec<u64>);
 
 impl Samples {
-    fn with_room(windows: u32) -> Self {
+    pub fn with_room(windows: u32) -> Self {
         Self(Vec::with_capacity(windows as usize))
+    }
+
+    pub fn push(&mut self, window: u64) {
+        self.0.push(window);
     }
 
     /// Minimum and median, a packet.
@@ -173,7 +177,7 @@ const fn sealed_len(suite: Suite, ip_len: usize) -> usize {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark is about the clock")]
-fn timed(work: impl FnOnce()) -> u64 {
+pub fn timed(work: impl FnOnce()) -> u64 {
     let begin = Instant::now();
     work();
     u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX)

@@ -96,18 +96,18 @@ impl Report {
             cases: Vec::new(),
         })
     }
+}
 
-    pub fn to_json(&self) -> io::Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
-    }
+pub fn to_json(document: &impl Serialize) -> io::Result<String> {
+    Ok(serde_json::to_string_pretty(document)? + "\n")
+}
 
-    /// Makes the directory too.
-    pub fn write(&self, out: &std::path::Path) -> io::Result<()> {
-        if let Some(directory) = out.parent() {
-            std::fs::create_dir_all(directory)?;
-        }
-        std::fs::write(out, self.to_json()?)
+/// Makes the directory too.
+pub fn write(document: &impl Serialize, out: &std::path::Path) -> io::Result<()> {
+    if let Some(directory) = out.parent() {
+        std::fs::create_dir_all(directory)?;
     }
+    std::fs::write(out, to_json(document)?)
 }
 
 impl fmt::Display for Report {

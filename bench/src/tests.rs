@@ -3,7 +3,8 @@
 use crate::frame::Size;
 use crate::gateway::{Gateway, LAN, WAN, Window, clear_frames};
 use crate::measure::{self, FloorMemory, PACKETS, Tunnel};
-use crate::report::{Path, Report};
+use crate::policies::{self, Shape, Table};
+use crate::report::{self, Path, Report};
 use culvert_engine::Buffer;
 use culvert_model::Suite;
 use culvert_telemetry::WorkerCounter;
@@ -101,11 +102,36 @@ fn the_mix_is_seven_four_one() {
 #[test]
 fn the_document_is_json_with_every_case() {
     let report = Report { cases: measure::all(1).expect("figures"), ..Report::of_machine(1).expect("a machine") };
-    let text = report.to_json().expect("JSON");
+    let text = report::to_json(&report).expect("JSON");
     assert_eq!(serde_json::from_str::<Report>(&text).expect("what was written"), report);
     let rows = |path| report.cases.iter().filter(|case| case.path == path).count();
     assert_eq!([rows(Path::Seal), rows(Path::Open), rows(Path::Bypass)], [16, 16, 4]);
     assert!(report.cases.iter().all(|case| case.ns_per_packet_min > 0.0 && case.packets_per_second > 0));
     assert!(report.cases.iter().all(|case| case.floor_ns_median.is_some() == (case.path != Path::Bypass)));
     assert_eq!(report.to_string().lines().count(), 7 + report.cases.len());
+}
+
+#[test]
+fn each_packet_of_a_window_is_the_first_of_its_flow() {
+    for shape in [Shape::Prefixes, Shape::MixedLengths] {
+        let mut table = Table::new(shape, 300).expect("a table");
+        let frames = table.frames().expect("frames");
+        for (round, missed) in [PACKETS as u64, PACKETS as u64 + 60].into_iter().enumerate() {
+            table.pass(&frames).expect("all forwarded");
+            let misses = table.gateway.counters().get(WorkerCounter::FlowCacheMisses);
+            // Some flows of a window want the same place in the cache.
+            assert!(misses >= PACKETS as u64 && misses <= missed, "round {round}: {misses}");
+        }
+        assert_eq!(table.gateway.counters().get(WorkerCounter::BypassedPackets), 2 * PACKETS as u64);
+    }
+}
+
+#[test]
+fn tables_of_policies_give_figures() {
+    let report = policies::Report::measure(1).expect("figures");
+    assert_eq!(report.cases.len(), 10);
+    assert!(report.cases.iter().all(|case| case.known_ns > 0.0 && case.first_ns > 0.0 && case.changes_per_second > 0));
+    let text = report::to_json(&report).expect("JSON");
+    assert_eq!(serde_json::from_str::<policies::Report>(&text).expect("what was written"), report);
+    assert_eq!(report.to_string().lines().count(), 11);
 }
