@@ -8,7 +8,7 @@ use crate::reason;
 use crate::shared::View;
 use crate::topology::{Interface, Topology};
 use crate::worker::{Batch, Worker};
-use culvert_model::{ChildId, IpsecProtocol, Spi};
+use culvert_model::{ChildId, Flow, IpsecProtocol, Spi};
 use culvert_telemetry::DropReason;
 use culvert_wire::ipv4::ChecksumMode;
 use culvert_wire::nat_traversal::{self, IKE_PORT, NAT_TRAVERSAL_PORT, NON_ESP_MARKER, Payload};
@@ -77,6 +77,11 @@ impl<A: Crypto> Worker<A> {
                 Ok(found) => found,
                 Err(reason) => {
                     self.counters.drop(reason);
+                    if reason == DropReason::InboundClear
+                        && let Some(flow) = flow_of(view, interface, &frame)
+                    {
+                        self.audit_clear(view, reason, &flow, io);
+                    }
                     continue;
                 }
             };
@@ -181,6 +186,12 @@ fn whole(view: &View, packet: &[u8]) -> Result<Class, DropReason> {
         Class::Neighbour => Err(DropReason::BadNeighbourDiscovery),
         class => Ok(class),
     }
+}
+
+/// Of a frame that was refused.
+fn flow_of<B: Buffer>(view: &View, interface: &Interface, frame: &B) -> Option<Flow> {
+    let (_, packet) = link_layer(&view.topology, interface, frame.data()).ok()?;
+    Head::parse(packet, ChecksumMode::Trusted).ok().map(|head| head.flow)
 }
 
 fn link_layer<'a>(topology: &Topology, interface: &Interface, frame: &'a [u8]) -> Result<(Link, &'a [u8]), DropReason> {

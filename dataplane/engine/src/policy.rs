@@ -5,7 +5,7 @@ use crate::crypto::Crypto;
 use crate::flow_cache::Key;
 use crate::io::{Io, Origin, Punt, Purpose};
 use crate::packet::Transit;
-use crate::shared::{View, is_forwarded};
+use crate::shared::{View, is_forwarded, once_a_second};
 use crate::spd::Verdict;
 use crate::worker::{Batch, Worker};
 use culvert_model::{ChildId, Flow, Pfp};
@@ -63,10 +63,32 @@ impl<A: Crypto> Worker<A> {
                     let Transit { packet, origin, port, .. } = transit;
                     self.punt(io, Punt::Fragment { port, origin, purpose: Purpose::Policy, packet });
                 }
-                Verdict::Drop(reason) => self.counters.drop(reason),
+                Verdict::Drop(reason) => {
+                    self.counters.drop(reason);
+                    self.audit_clear(view, reason, &transit.head.flow, io);
+                }
             }
         }
         (protect, clear)
+    }
+
+    /// What came in clear and must not (RFC 4301 §5.2) is told once a second, with the SA it should have come by: that of
+    /// its answers.
+    pub(crate) fn audit_clear<B>(&self, view: &View, reason: DropReason, flow: &Flow, io: &mut impl Io<B>) {
+        if reason != DropReason::InboundClear || !once_a_second(&self.shared.audited_clear, view.now) {
+            return;
+        }
+        let (source, source_port) = (flow.destination, flow.destination_port);
+        let (destination, destination_port) = (flow.source, flow.source_port);
+        let answer = Flow { source, destination, source_port, destination_port, ..*flow };
+        let sa = match search(view, &answer, false, Origin::Own) {
+            Verdict::Protect { child, .. } => self.shared.outbound_of(child),
+            _ => None,
+        };
+        let sa = sa.as_ref().and_then(|sa| sa.as_ref()).map(|sa| (sa.cold.index, sa.cold.spi));
+        let (slot, spi) = sa.unzip();
+        // A full queue loses the report, not a packet.
+        let _ = io.to_housekeeping(Punt::Audit { reason, slot, spi, flow: *flow });
     }
 
     /// A fragment that might be of an entry with ports is held, and then the first one too, which shows them: none may

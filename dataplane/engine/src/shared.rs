@@ -32,6 +32,8 @@ pub struct Shared<A: Crypto> {
     pub(crate) child_sas: Box<[ArcSwapOption<ChildSas<A::Key>>]>,
     /// When a packet of no SA was last told of.
     pub(crate) audited: AtomicU64,
+    /// When a packet in clear was last told of that should have come through a tunnel.
+    pub(crate) audited_clear: AtomicU64,
     /// When each child last raised an acquire, plus one.
     acquired: Box<[AtomicU64]>,
     populating: Acquires,
@@ -77,6 +79,7 @@ impl<A: Crypto> Shared<A> {
             outbound: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
             child_sas: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
             audited: AtomicU64::new(0),
+            audited_clear: AtomicU64::new(0),
             acquired: (0..slots).map(|_| AtomicU64::new(0)).collect(),
             populating: Acquires::new(),
             fragment_id: AtomicU32::new(0),

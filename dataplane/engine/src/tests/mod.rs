@@ -1,6 +1,7 @@
 //! The engine as a whole, over memory.
 
 mod answers;
+mod audit;
 mod bad_input;
 mod commands;
 mod fragments;
