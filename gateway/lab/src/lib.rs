@@ -26,7 +26,7 @@ pub use culvert::Culvert;
 pub use error::LabError;
 pub use lab::Lab;
 pub use namespace::Namespace;
-pub use plan::{Child, Connection, GatewayPlan, ManualSa, PortPlan, Route, Secret, Start};
+pub use plan::{Child, Connection, Driver, GatewayPlan, ManualSa, PortPlan, Route, Secret, Start};
 pub use plans::{Family, Plans};
 pub use process::{Process, is_alive};
 pub use topology::{Nat, Side, TwoGateways};

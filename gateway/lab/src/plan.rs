@@ -23,12 +23,33 @@ impl Start {
     }
 }
 
+/// How the data plane takes a kernel interface over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// The fast one. In front of it the kernel puts IPv4 fragments together.
+    #[default]
+    AfPacket,
+    /// Every frame as it is.
+    Pcap,
+}
+
+impl Driver {
+    fn device(self, interface: &str) -> String {
+        match self {
+            Self::AfPacket => format!("net_af_packet,iface={interface}"),
+            Self::Pcap => format!("net_pcap,rx_iface_in={interface},tx_iface={interface}"),
+        }
+    }
+}
+
 /// One gateway's whole configuration, in words that both Culvert and a foreign peer can be configured from.
 #[derive(Clone, Debug, Default)]
 pub struct GatewayPlan {
     /// Cores of the workers.
     pub workers: Vec<u16>,
     pub ports: Vec<PortPlan>,
+    /// Culvert only.
+    pub driver: Driver,
     pub routes: Vec<Route>,
     pub connections: Vec<Connection>,
     pub manual: Vec<ManualSa>,
@@ -131,7 +152,7 @@ impl GatewayPlan {
         for port in &self.ports {
             table(into, "interface");
             text(into, "name", &port.name);
-            text(into, "device", &format!("net_af_packet,iface={}", port.interface));
+            text(into, "device", &self.driver.device(&port.interface));
             list(into, "addresses", &port.addresses);
         }
         for route in &self.routes {

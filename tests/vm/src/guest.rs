@@ -56,7 +56,7 @@ impl Guest {
         command.args(["-drive", &disk(&image.join("root.ext4")), "-drive", &disk(&scripts)]);
         command.args(["-netdev", "tap,id=net,ifname=guest,script=no,downscript=no,vhost=off"]);
         // Whole frames with finished checksums in both directions, as from a card.
-        command.args(["-device", "virtio-net-pci,netdev=net,csum=off,gso=off,guest_csum=off,romfile="]);
+        command.args(["-device", "virtio-net-pci,netdev=net,csum=off,gso=off,guest_csum=off,event_idx=off,romfile="]);
         command.args(["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]);
         command.args(["-chardev", &format!("socket,id=agent,server=on,wait=off,path={}", socket.display())]);
         command.args(["-device", "virtserialport,chardev=agent"]);

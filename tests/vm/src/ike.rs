@@ -1,5 +1,6 @@
 //! Tunnels by IKEv2 with a daemon in the guest.
 
+use crate::audit::count_passing;
 use crate::daemon::{Daemon, LIBRESWAN, OPENIKED, STRONGSWAN};
 use crate::manual::gateway;
 use crate::network::{FAR, GUEST, GUEST_NET, NEAR, NET, WAN};
@@ -140,6 +141,7 @@ impl Ike {
 
     pub fn run(&self, mut stage: Stage<'_>) -> Result<(), LabError> {
         self.translate(&stage.network.router)?;
+        count_passing(stage.network)?;
         stage.guest.run("ip xfrm state flush; ip xfrm policy flush; rm -rf /run/peer; mkdir -p /run/peer")?;
         for (name, content) in (self.daemon.files)(&self.peer(), self.begins == Side::Peer) {
             stage.guest.write(&format!("/run/peer/{name}"), &content)?;

@@ -1,11 +1,12 @@
 //! A pair of SAs set by hand, as each side is told it.
 
+use crate::audit::count_passing;
 use crate::network::{GUEST, GUEST_NET, LAN, NEAR, NET, WAN};
 use crate::row::{Row, Talk};
 use crate::stage::Stage;
 use crate::suite::{hex, kernel_words};
 use crate::talk::talk;
-use culvert_lab::{GatewayPlan, LabError, PortPlan, Route};
+use culvert_lab::{Driver, GatewayPlan, LabError, PortPlan, Route};
 use culvert_model::{IpsecProtocol, SaMode};
 use std::fmt::Write;
 use std::fs;
@@ -81,7 +82,8 @@ impl<'a> Manual<'a> {
                 let _ = writeln!(more, "[[route]]\ndestination = {net:?}\ninterface = \"ipsec0\"");
             }
         }
-        Ok(GatewayPlan { more, ..gateway() })
+        let driver = if row.talk == Talk::Fragments { Driver::Pcap } else { Driver::AfPacket };
+        Ok(GatewayPlan { more, driver, ..gateway() })
     }
 
     fn write_keys(&self, directory: &Path) -> Result<(), LabError> {
@@ -96,7 +98,12 @@ impl<'a> Manual<'a> {
 
     pub fn run(&self, mut stage: Stage<'_>) -> Result<(), LabError> {
         stage.guest.run(&self.linux())?;
-        let done = talk(self.row, &mut stage);
+        count_passing(stage.network)?;
+        let before = stage.audit()?;
+        let done = talk(self.row, &mut stage).map_err(|error| match stage.audit() {
+            Ok(audit) => LabError::Status(format!("{error}\nall in all: {:?}", audit.since(&before))),
+            Err(_) => error,
+        });
         if self.row.encap {
             stage.guest.run("kill $(cat /run/udp-encap.pid)")?;
         }

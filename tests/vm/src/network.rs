@@ -27,6 +27,20 @@ impl Pair {
         }
     }
 
+    /// The network of an address.
+    pub fn net(&self, family: culvert_lab::Family) -> String {
+        match family {
+            culvert_lab::Family::V4 => {
+                let prefix = self.v4.rsplit_once('.').map_or("", |(prefix, _)| prefix);
+                format!("{prefix}.0/24")
+            }
+            culvert_lab::Family::V6 => {
+                let prefix = self.v6.split_once("::").map_or("", |(prefix, _)| prefix);
+                format!("{prefix}::/64")
+            }
+        }
+    }
+
     /// With the prefix lengths of every network here.
     pub fn with_lengths(&self) -> [String; 2] {
         [format!("{}/24", self.v4), format!("{}/64", self.v6)]
