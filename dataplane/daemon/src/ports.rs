@@ -43,7 +43,8 @@ pub fn open(eal: &Eal, config: &Config, pool: &Pool) -> Result<Ports, Error> {
             tx_descriptors: DESCRIPTORS,
             mtu: interface.mtu,
             mac: None,
-            promiscuous: false,
+            // Of a bridge every frame is taken.
+            promiscuous: config.bridged_with(&interface.name).is_some(),
             pool: pool.clone(),
         };
         let Started { port, rx, tx } = device.start(&port_config).map_err(failed(interface))?;
@@ -130,7 +131,7 @@ impl Ports {
         let interface = |(index, interface): (usize, &Interface)| {
             let attachment = attachment(config, interface)?;
             let carrier = match attachment {
-                Attachment::Port => Some(port_id(index)),
+                Attachment::Port | Attachment::Bridge { .. } | Attachment::Side { .. } => Some(port_id(index)),
                 Attachment::Vlan { parent, .. } => Some(parent),
                 Attachment::Tunnel => None,
             };
@@ -156,8 +157,21 @@ fn attachment(config: &Config, interface: &Interface) -> Result<Attachment, Erro
                 .ok_or_else(|| Error::NoParent { interface: interface.name.clone(), parent: parent.clone() })?;
             Ok(Attachment::Vlan { parent, id })
         }
-        _ => Ok(Attachment::Port),
+        _ => Ok(bridged(config, interface).unwrap_or(Attachment::Port)),
     }
+}
+
+/// The one with addresses leads; without any, the first.
+fn bridged(config: &Config, interface: &Interface) -> Option<Attachment> {
+    let other = config.bridged_with(&interface.name)?;
+    let place = |name: &str| config.interfaces.iter().position(|interface| interface.name == name);
+    let (own, other_place) = (place(&interface.name)?, place(&other.name)?);
+    let leads = match (interface.addresses.is_empty(), other.addresses.is_empty()) {
+        (true, true) => own < other_place,
+        (without, _) => !without,
+    };
+    let other = port_id(other_place);
+    Some(if leads { Attachment::Bridge { other } } else { Attachment::Side { of: other } })
 }
 
 fn by_inbox(port: usize, inboxes: &[Arc<Inbox>]) -> Exit {

@@ -6,12 +6,17 @@ use crate::host::{Outcome, Problem, Silence, discovery, icmp};
 use crate::housekeeping::{Housekeeping, MAX_DATAGRAMS};
 use crate::io::{Io, Origin, PortId, Punt, Purpose, Tick};
 use crate::packet::Head;
-use crate::topology::{Interface, Topology};
+use crate::retire::Retired;
+use crate::topology::{Attachment, Interface, Topology};
 use culvert_link::record::{Datagram, Event};
 use culvert_telemetry::{DropReason, WorkerCounter};
 use culvert_wire::ipv4::ChecksumMode;
 use culvert_wire::{EtherType, Fragmentation, ethernet, ike, protocol, udp, vlan};
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Of bridges, remembered; one more takes the place of another.
+const MAX_STATIONS: usize = 4096;
 
 impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
     /// Takes what a worker left.
@@ -23,8 +28,8 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
     pub(crate) fn take(&mut self, now: Tick, punt: Punt<B>, io: &mut impl Io<B>) {
         let topology = self.shared.topology.load_full();
         match punt {
-            Punt::Neighbour { port, frame } => match topology.interface(port) {
-                Some(interface) => self.neighbour_frame(now, interface, &frame, io),
+            Punt::Neighbour { port, frame } => match topology.voices(port).find(|voice| voice.0 == port) {
+                Some((port, interface)) => self.neighbour_frame(now, (port, &interface), &frame, io),
                 None => self.own.counters.drop(DropReason::InterfaceDown),
             },
             Punt::Host { port, origin, packet } => match topology.interface(port) {
@@ -61,20 +66,38 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
         }
     }
 
-    fn neighbour_frame(&mut self, now: Tick, interface: &Interface, frame: &B, io: &mut impl Io<B>) {
+    fn neighbour_frame(&mut self, now: Tick, (port, interface): (PortId, &Interface), frame: &B, io: &mut impl Io<B>) {
         let untagged = without_tag(frame.data());
         let frame = untagged.as_deref().unwrap_or(frame.data());
+        if matches!(interface.attachment, Attachment::Bridge { .. }) {
+            self.learn_station(port, frame);
+        }
         let is_arp = ethernet::Repr::parse(frame).is_ok_and(|(header, _)| header.ether_type == EtherType::ARP);
         match discovery::handle_frame(now, interface, frame, &mut self.neighbours, &mut self.scratch) {
             Outcome::Reply => {
                 let kind = if is_arp { WorkerCounter::ArpReplies } else { WorkerCounter::NeighbourAdvertisements };
                 self.own.counters.add(kind, 1);
-                self.send_frame(interface.port, io);
+                self.send_frame(port, io);
             }
             Outcome::Absorbed => {}
             Outcome::NotDiscovery => self.own.counters.drop(DropReason::BadNeighbourDiscovery),
             Outcome::Refused(reason) => self.own.counters.drop(reason),
         }
+    }
+
+    /// Which port of a bridge leads to the frame's sender.
+    fn learn_station(&mut self, port: PortId, frame: &[u8]) {
+        let Ok((header, _)) = ethernet::Repr::parse(frame) else { return };
+        if !header.source.is_unicast() || self.stations.insert(header.source, port) == Some(port) {
+            return;
+        }
+        if self.stations.len() > MAX_STATIONS {
+            self.stations.pop_first();
+        }
+        let stations = self.stations.iter().map(|(mac, port)| (*mac, *port)).collect();
+        let new = self.shared.topology.load().with_stations(stations);
+        let old = self.shared.topology.swap(Arc::new(new));
+        self.retire(Retired::Topology(old));
     }
 
     /// ICMP echo is answered here; the rest is for the host's own stack.

@@ -72,7 +72,8 @@ impl<A: Crypto> Worker<A> {
             frames.clear();
             return (arrived, transit);
         };
-        for mut frame in frames.drain(..) {
+        for frame in frames.drain(..) {
+            let Some(mut frame) = self.bridge(view, interface, frame, &mut transit, io) else { continue };
             let (link, class) = match classify_one(view, interface, &frame) {
                 Ok(found) => found,
                 Err(reason) => {
@@ -201,13 +202,13 @@ fn link_layer<'a>(topology: &Topology, interface: &Interface, frame: &'a [u8]) -
         return Err(DropReason::NotOurMac);
     }
     if header.ether_type != EtherType::VLAN {
-        let port = interface.port;
+        let port = topology.leader(interface.port).map_or(interface.port, |leader| leader.port);
         return Ok((Link { port, len: ethernet::LEN, ether_type: header.ether_type, to_group }, payload));
     }
     let (tag, payload) = vlan::Repr::parse(payload).map_err(reason::of_vlan)?;
     let port = match tag.id {
         // Only carries a priority (IEEE 802.1Q §6.9).
-        0 => interface.port,
+        0 => topology.leader(interface.port).map_or(interface.port, |leader| leader.port),
         id => topology.vlan(interface.port, id).ok_or(DropReason::UnknownVlan)?.port,
     };
     Ok((Link { port, len: ethernet::LEN + vlan::LEN, ether_type: tag.ether_type, to_group }, payload))
@@ -307,7 +308,7 @@ pub(crate) fn ipsec_inside<B: Buffer>(
 }
 
 /// Router and neighbour solicitation and advertisement, redirect (RFC 4861 §4).
-fn is_neighbour_discovery(head: &Head) -> bool {
+pub(crate) fn is_neighbour_discovery(head: &Head) -> bool {
     let kind = head.flow.source_port.map(|port| port >> 8);
     head.flow.protocol == protocol::ICMPV6 && matches!(kind, Some(133..=137))
 }

@@ -8,7 +8,7 @@ use crate::counters::Counters;
 use crate::crypto::Crypto;
 use crate::fragment::reassembly::{self, Reassembler};
 use crate::host::{Limits, Neighbours, TokenBucket};
-use crate::io::{Punt, Tick};
+use crate::io::{PortId, Punt, Tick};
 use crate::policies::Policies;
 use crate::reassemble::Context;
 use crate::retire::{Graveyard, Retired, Retiring};
@@ -18,7 +18,8 @@ use crate::worker::Worker;
 use culvert_link::record::{Command, Datagram, Event, Refusal};
 use culvert_model::{Action, SlotIndex};
 use culvert_telemetry::WorkerCounter;
-use std::collections::VecDeque;
+use culvert_wire::Mac;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Reports that wait while control does not read. Answers to its own commands are not counted: it bounds those itself.
@@ -39,6 +40,8 @@ pub struct Housekeeping<A: Crypto, B> {
     /// Where the watch over ages goes on.
     pub(crate) cursor: SlotIndex,
     pub(crate) neighbours: Neighbours<B>,
+    /// By which port of a bridge a neighbour was heard.
+    pub(crate) stations: BTreeMap<Mac, PortId>,
     pub(crate) fragments: Reassembler<B, Context>,
     pub(crate) errors: TokenBucket,
     pub(crate) echoes: TokenBucket,
@@ -66,6 +69,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
             events: VecDeque::new(),
             datagrams: VecDeque::new(),
             cursor: SlotIndex(0),
+            stations: BTreeMap::new(),
             neighbours: Neighbours::new(Limits::default()),
             fragments: Reassembler::new(reassembly::Limits::default()),
             errors: TokenBucket::new(ERRORS.0, ERRORS.1, now),

@@ -10,6 +10,7 @@
 //!   policy.rs     SPD verdict, TTL           ageing.rs        lifetimes, sequence numbers
 //!   outbound.rs   clear → ESP                answers.rs       ARP, ND, ICMP, IKE in
 //!   forward.rs    route, neighbour, send     own.rs           IKE out, keepalives, announcements
+//!   bridge.rs     past routing, port to port
 //! fragment/     taking apart, waiting        reassemble.rs    what becomes of fragments
 //!                                            host_stack.rs    what the host's own stack sends and gets
 //! shared.rs     the tables workers read     retire.rs        what they may still be reading
@@ -40,6 +41,7 @@ mod ageing;
 
 mod ah;
 mod answers;
+mod bridge;
 mod buffer;
 mod child_sas;
 mod classify;

@@ -11,7 +11,7 @@ use crate::packet::{Head, Transit};
 use crate::retire::Retired;
 use crate::sa::SECOND;
 use crate::sad::{Entry, Installed};
-use crate::topology::{Attachment, Hop};
+use crate::topology::Attachment;
 use crate::worker::{Batch, seconds};
 use culvert_link::record::Datagram;
 use culvert_model::ChildId;
@@ -88,9 +88,11 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
     fn announce(&mut self, io: &mut impl Io<B>) {
         let topology = self.shared.topology.load_full();
         for interface in topology.interfaces() {
-            for addr in discovery::announced(interface) {
-                discovery::announce(interface, addr, &mut self.scratch);
-                self.send_frame(interface.port, io);
+            for (addr, (port, voice)) in
+                discovery::announced(interface).flat_map(|addr| topology.voices(interface.port).map(move |v| (addr, v)))
+            {
+                discovery::announce(&voice, addr, &mut self.scratch);
+                self.send_frame(port, io);
             }
         }
     }
@@ -198,7 +200,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
     pub(crate) fn send_frame(&mut self, port: PortId, io: &mut impl Io<B>) {
         let attachment = self.shared.topology.load().interface(port).map(|interface| interface.attachment);
         let device = match attachment {
-            Some(Attachment::Port) => port,
+            Some(Attachment::Port | Attachment::Bridge { .. } | Attachment::Side { .. }) => port,
             Some(Attachment::Vlan { parent, id }) => {
                 self.tag_scratch(id);
                 parent
@@ -250,7 +252,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
         match output {
             Output::Solicit { port, addr, to } => self.solicit(port, addr, to, io),
             Output::Release { port, addr, mac, packet } => {
-                let hop = self.shared.topology.load().hop_on(port, addr).map(|hop| Hop { mac: Some(mac), ..hop });
+                let hop = self.shared.topology.load().hop_to(port, addr, mac);
                 let Some(hop) = hop else { return self.own.counters.drop(DropReason::InterfaceDown) };
                 let mut leaving = Batch::new();
                 leaving.push(crate::packet::Leaving { packet, hop });
@@ -263,8 +265,8 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
             Output::Conflict { .. } => {}
             Output::Announce { port, addr } => {
                 let topology = self.shared.topology.load_full();
-                if let Some(interface) = topology.interface(port) {
-                    discovery::announce(interface, addr, &mut self.scratch);
+                for (port, interface) in topology.voices(port) {
+                    discovery::announce(&interface, addr, &mut self.scratch);
                     self.send_frame(port, io);
                 }
             }
@@ -273,8 +275,10 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
 
     fn solicit(&mut self, port: PortId, addr: IpAddr, to: Option<Mac>, io: &mut impl Io<B>) {
         let topology = self.shared.topology.load_full();
-        if topology.interface(port).is_some_and(|i| discovery::solicit(i, addr, to, &mut self.scratch)) {
-            self.send_frame(port, io);
+        for (port, interface) in topology.voices(port) {
+            if discovery::solicit(&interface, addr, to, &mut self.scratch) {
+                self.send_frame(port, io);
+            }
         }
     }
 }

@@ -93,7 +93,7 @@ impl<A: Crypto> Worker<A> {
 
     /// A fragment that might be of an entry with ports is held, and then the first one too, which shows them: none may
     /// go ahead alone (RFC 4301 §7).
-    fn verdict<B>(&mut self, view: &View, transit: &Transit<B>) -> Verdict {
+    pub(crate) fn verdict<B>(&mut self, view: &View, transit: &Transit<B>) -> Verdict {
         let (flow, origin) = (transit.head.flow, transit.origin);
         if transit.head.fragmentation == Fragmentation::Whole {
             return self.look_up(view, flow, false, origin);

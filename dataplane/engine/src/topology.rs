@@ -33,6 +33,11 @@ pub enum Attachment {
     Vlan { parent: PortId, id: u16 },
     /// The SAs of the children that are bound to it. It has no frames, and no neighbours.
     Tunnel,
+    /// A port that is bridged with another: frames that are not for the box go from one to the other. The box's addresses
+    /// are those of this one, and are there on both.
+    Bridge { other: PortId },
+    /// The other port of a bridge; without addresses of its own.
+    Side { of: PortId },
 }
 
 /// A static route.
@@ -49,6 +54,8 @@ pub struct Route {
 pub enum TopologyError {
     #[error("two interfaces have port {0:?}")]
     DuplicatePort(PortId),
+    #[error("port {0:?} is not one of two that are bridged with each other, or both have addresses")]
+    BadBridge(PortId),
     #[error("the VLAN {1} of port {0:?} has another interface, or there is no such port")]
     BadVlan(PortId, u16),
     #[error("route to {0}: no interface has port {1:?}")]
@@ -78,6 +85,8 @@ pub(crate) struct Topology {
     generation: u32,
     fixed: Arc<Fixed>,
     neighbours: Vec<Neighbour>,
+    /// On which port of its bridge a station is. Sorted.
+    stations: Vec<(Mac, PortId)>,
 }
 
 struct Fixed {
@@ -116,9 +125,15 @@ pub(crate) struct Hop {
 
 impl Topology {
     pub fn new(mut interfaces: Vec<Interface>, routes: &[Route]) -> Result<Self, TopologyError> {
-        for interface in interfaces.iter_mut().filter(|i| i.attachment != Attachment::Tunnel) {
-            add_link_local(interface);
+        for interface in &mut interfaces {
+            match interface.attachment {
+                Attachment::Port | Attachment::Vlan { .. } => add_link_local(interface),
+                // Without an address the box is not to be noticed at all.
+                Attachment::Bridge { .. } if !interface.addresses.is_empty() => add_link_local(interface),
+                Attachment::Bridge { .. } | Attachment::Side { .. } | Attachment::Tunnel => {}
+            }
         }
+        check_bridges(&interfaces)?;
         let vlans = vlans(&interfaces)?;
         let tunnels = interfaces.iter().any(|i| i.attachment == Attachment::Tunnel);
         let fib = SortedFib::new(all_routes(&interfaces, routes)?);
@@ -142,13 +157,48 @@ impl Topology {
             }
         }
         let fixed = Fixed { interfaces: by_port, vlans, tunnels, own_v4, own_v6, broadcasts, fib: Box::new(fib) };
-        Ok(Self { generation: 1, fixed: Arc::new(fixed), neighbours: Vec::new() })
+        Ok(Self { generation: 1, fixed: Arc::new(fixed), neighbours: Vec::new(), stations: Vec::new() })
     }
 
     /// The same with other neighbours, of a new generation.
     pub fn with_neighbours(&self, mut neighbours: Vec<Neighbour>) -> Self {
         neighbours.sort_unstable();
-        Self { generation: self.generation.wrapping_add(1).max(1), fixed: self.fixed.clone(), neighbours }
+        Self { generation: self.next_generation(), neighbours, ..self.clone() }
+    }
+
+    /// The same with other stations on bridges, of a new generation.
+    pub fn with_stations(&self, mut stations: Vec<(Mac, PortId)>) -> Self {
+        stations.sort_unstable();
+        Self { generation: self.next_generation(), stations, ..self.clone() }
+    }
+
+    fn next_generation(&self) -> u32 {
+        self.generation.wrapping_add(1).max(1)
+    }
+
+    /// The interface that has the addresses: of a bridge, whichever port a packet came in by.
+    pub fn leader(&self, port: PortId) -> Option<&Interface> {
+        match self.interface(port)? {
+            Interface { attachment: Attachment::Side { of }, .. } => self.interface(*of),
+            interface => Some(interface),
+        }
+    }
+
+    /// The interface with each port and hardware address that it speaks by: one, or both of a bridge.
+    pub fn voices(&self, port: PortId) -> impl Iterator<Item = (PortId, Interface)> + use<> {
+        let interface = self.leader(port).cloned();
+        let other = match interface.as_ref().map(|interface| interface.attachment) {
+            Some(Attachment::Bridge { other }) => self.interface(other).map(|side| (other, side.mac)),
+            _ => None,
+        };
+        let second =
+            interface.clone().zip(other).map(|(interface, (port, mac))| (port, Interface { mac, ..interface }));
+        interface.map(|interface| (interface.port, interface)).into_iter().chain(second)
+    }
+
+    fn station(&self, mac: Mac) -> Option<PortId> {
+        let at = self.stations.binary_search_by_key(&mac, |station| station.0).ok()?;
+        self.stations.get(at).map(|station| station.1)
     }
 
     pub fn interface(&self, port: PortId) -> Option<&Interface> {
@@ -206,6 +256,11 @@ impl Topology {
         self.hop_by(port, next_hop, self.neighbour(port, next_hop))
     }
 
+    /// The way to a neighbour on `port` that is known to be there.
+    pub fn hop_to(&self, port: PortId, next_hop: IpAddr, mac: Mac) -> Option<Hop> {
+        self.hop_by(port, next_hop, Some(mac))
+    }
+
     /// As [`Self::hop`], remembering a resolved way in `cache` for as long as this value is the published one.
     pub fn hop_cached(&self, destination: IpAddr, cache: &AtomicU64) -> Option<Hop> {
         // Relaxed: generation and index are one word, and the index is looked up in this very generation.
@@ -226,12 +281,18 @@ impl Topology {
 
     fn hop_by(&self, port: PortId, next_hop: IpAddr, mac: Option<Mac>) -> Option<Hop> {
         let interface = self.interface(port)?;
-        let (device, vlan) = match interface.attachment {
-            Attachment::Port => (port, None),
-            Attachment::Vlan { parent, id } => (parent, Some(id)),
-            Attachment::Tunnel => return None,
-        };
-        Some(Hop { port, device, vlan, next_hop, source_mac: Mac(interface.mac), mac, mtu: interface.mtu })
+        let (mut device, mut vlan, mut source) = (port, None, interface);
+        match interface.attachment {
+            Attachment::Port => {}
+            Attachment::Vlan { parent, id } => (device, vlan) = (parent, Some(id)),
+            Attachment::Bridge { .. } => {
+                if let Some(port) = mac.and_then(|mac| self.station(mac)) {
+                    (device, source) = (port, self.interface(port)?);
+                }
+            }
+            Attachment::Tunnel | Attachment::Side { .. } => return None,
+        }
+        Some(Hop { port, device, vlan, next_hop, source_mac: Mac(source.mac), mac, mtu: interface.mtu })
     }
 
     fn neighbour(&self, port: PortId, addr: IpAddr) -> Option<Mac> {
@@ -254,11 +315,34 @@ fn vlans(interfaces: &[Interface]) -> Result<Vec<Vlan>, TopologyError> {
     Ok(vlans)
 }
 
+/// Bridged ports name each other, and one of them has the addresses.
+fn check_bridges(interfaces: &[Interface]) -> Result<(), TopologyError> {
+    let attachment = |port| interfaces.iter().find(|i| i.port == port).map(|i| i.attachment);
+    for interface in interfaces {
+        let good = match interface.attachment {
+            Attachment::Bridge { other } => attachment(other) == Some(Attachment::Side { of: interface.port }),
+            Attachment::Side { of } => {
+                attachment(of) == Some(Attachment::Bridge { other: interface.port }) && interface.addresses.is_empty()
+            }
+            Attachment::Port | Attachment::Vlan { .. } | Attachment::Tunnel => true,
+        };
+        if !good {
+            return Err(TopologyError::BadBridge(interface.port));
+        }
+    }
+    Ok(())
+}
+
 /// Static routes, then connected ones, which win over a static route to the same prefix.
 fn all_routes(interfaces: &[Interface], routes: &[Route]) -> Result<Vec<(IpNet, NextHop)>, TopologyError> {
     let mut all = Vec::new();
     for route in routes {
-        all.push((route.destination, static_route(interfaces, route)?));
+        let mut hop = static_route(interfaces, route)?;
+        // Who is a neighbour on a bridge is looked for on both of its ports.
+        if let Some(Attachment::Side { of }) = interfaces.iter().find(|i| i.port == hop.port).map(|i| i.attachment) {
+            hop.port = of;
+        }
+        all.push((route.destination, hop));
     }
     for interface in interfaces {
         let hop = NextHop { port: interface.port, gateway: None };

@@ -45,7 +45,7 @@ pub use docs::docs;
 pub use headers::Headers;
 pub use policies::{ChildRef, policies};
 pub use schema::{
-    Child, Connection, Control, Dataplane, Encap, Host, Interface, LocalAuth, ManualSa, Metrics, PolicyEntry,
+    Bridge, Child, Connection, Control, Dataplane, Encap, Host, Interface, LocalAuth, ManualSa, Metrics, PolicyEntry,
     RemoteAuth, Route, Secret,
 };
 pub use secrets::{ManualKeys, SecretError, SecretErrors, SecretProblem, Secrets};
@@ -65,6 +65,8 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// At least one; the index is the interface's number.
     pub interfaces: Vec<Interface>,
+    /// Pairs of ports that are bridged.
+    pub bridges: Vec<Bridge>,
     /// `None`: what is for the host's own stack is dropped.
     pub host: Option<Host>,
     pub routes: Vec<Route>,
@@ -128,6 +130,7 @@ impl Config {
             path: path.to_owned(),
             dataplane: root.dataplane,
             interfaces: root.interface,
+            bridges: root.bridge,
             host: root.host,
             routes: root.route,
             connections: root.connection,
@@ -145,6 +148,12 @@ impl Config {
         self.interfaces.iter().enumerate().filter(|(_, interface)| interface.device.is_port())
     }
 
+    /// The other interface of the bridge that this one is in.
+    pub fn bridged_with(&self, name: &str) -> Option<&Interface> {
+        let other = other_port(&self.bridges, name)?;
+        self.interfaces.iter().find(|interface| interface.name == other)
+    }
+
     /// What is odd but allowed.
     pub fn warnings(&self) -> &Diagnostics {
         &self.warnings
@@ -154,6 +163,15 @@ impl Config {
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
+}
+
+/// The name beside `name` in its bridge.
+fn other_port<'a>(bridges: &'a [Bridge], name: &str) -> Option<&'a str> {
+    bridges.iter().find_map(|bridge| match bridge.ports.as_slice() {
+        [a, b] if a == name => Some(b.as_str()),
+        [a, b] if b == name => Some(a.as_str()),
+        _ => None,
+    })
 }
 
 /// Reports what is not TOML. Where a bracket or comma is missing, the parser takes what follows for something else; that

@@ -19,6 +19,8 @@ section! {
         dataplane: Dataplane as Sub<Dataplane> = "{}";
         /// A port, VLAN or tunnel interface, and its addresses.
         interface: Vec<Interface> as Many<Interface> = "[]";
+        /// Two ports with the box between them as a bump in the wire.
+        bridge: Vec<Bridge> as Many<Bridge> = "[]";
         /// The interface to the host's own stack. Without this table there is none.
         host: Option<Host> as Maybe<Sub<Host>>;
         /// A static route. Networks of the interfaces need none.
@@ -72,6 +74,14 @@ section! {
         addresses: Vec<IpNet> as List<HostNet> = "[]";
         /// Largest IP packet on this interface, octets.
         mtu: u16 as Int<u16, 576, 9216> = "1500";
+    }
+
+    /// Two ports with the box between them as a bump in the wire: frames pass from one to the other as they are, if policy
+    /// lets their IP packets through. What it protects leaves by the box's own addresses, which one of the two interfaces
+    /// has, and which are there on both ports. ARP, neighbour discovery and what is not IP always pass.
+    Bridge {
+        /// Names of the two interfaces.
+        ports: Vec<String> as Some1<Name>;
     }
 
     /// A Linux interface through which the programs of this machine (a shell server, a routing daemon) use the gateway's

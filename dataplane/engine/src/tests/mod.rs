@@ -3,6 +3,7 @@
 mod answers;
 mod audit;
 mod bad_input;
+mod bridge;
 mod commands;
 mod fragments;
 mod host_stack;

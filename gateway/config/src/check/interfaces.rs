@@ -25,8 +25,69 @@ pub(super) fn check(root: &Root, complete: bool, sink: &mut Sink) {
     for (i, interface) in all.iter().enumerate() {
         let before = all.get(..i).unwrap_or_default();
         device(root, interface, before, complete, sink);
+        let none = interface.addresses.is_empty() && interface.places.is_sound("addresses");
+        if none && interface.device != Device::Tunnel && !is_bridged(root, interface) {
+            no_address(interface, sink);
+        }
         addresses(interface, before, sink);
     }
+    bridges(root, complete, sink);
+}
+
+fn is_bridged(root: &Root, interface: &Interface) -> bool {
+    root.bridge.iter().any(|bridge| bridge.ports.contains(&interface.name))
+}
+
+/// Two ports, alike in mtu, one with addresses at most, and nothing else on them.
+fn bridges(root: &Root, complete: bool, sink: &mut Sink) {
+    for (n, bridge) in root.bridge.iter().enumerate() {
+        let at = &bridge.places;
+        let [first, second] = bridge.ports.as_slice() else {
+            let message = format!("a bridge of {} ports", bridge.ports.len());
+            sink.error(at.at("ports"), message, "name two interfaces");
+            continue;
+        };
+        for (i, name) in bridge.ports.iter().enumerate() {
+            let earlier = root.bridge.iter().take(n).flat_map(|bridge| &bridge.ports);
+            if earlier.chain(bridge.ports.iter().take(i)).any(|other| other == name) {
+                let message = format!("interface \"{name}\" is bridged already");
+                sink.error(at.entry("ports", i), message, "a port can be in one bridge, with one other");
+            }
+            match root.interface.iter().find(|interface| interface.name == *name) {
+                Some(interface) if !interface.device.is_port() => {
+                    let message = format!("interface \"{name}\" is no port");
+                    sink.error(at.entry("ports", i), message, "bridge interfaces with devices of their own");
+                }
+                None if complete => {
+                    let names: Vec<&str> = root.interface.iter().map(|i| i.name.as_str()).collect();
+                    let message = format!("there is no interface \"{name}\"");
+                    sink.error(at.entry("ports", i), message, suggestion(name, &names));
+                }
+                _ => {}
+            }
+            let on_it = |i: &&Interface| matches!(&i.device, Device::Interface(parent) if parent == name);
+            if let Some(vlan) = root.interface.iter().find(on_it) {
+                let message = format!("interface \"{name}\" is bridged, tagged frames and all");
+                sink.error(vlan.places.at("device"), message, "leave this VLAN out, or the bridge");
+            }
+        }
+        let find = |name: &String| root.interface.iter().find(|interface| interface.name == *name);
+        let Some((first, second)) = find(first).zip(find(second)) else { continue };
+        if first.mtu != second.mtu {
+            let message = format!("mtu {} on \"{}\" and {} on \"{}\"", first.mtu, first.name, second.mtu, second.name);
+            sink.error(at.at("ports"), message, "frames pass as they are: give both the same mtu");
+        }
+        if !first.addresses.is_empty() && !second.addresses.is_empty() {
+            let message = format!("both \"{}\" and \"{}\" have addresses", first.name, second.name);
+            sink.error(at.at("ports"), message, "give them to one of the two; they are there on both");
+        }
+    }
+}
+
+fn no_address(interface: &Interface, sink: &mut Sink) {
+    let message = format!("interface \"{}\" has no address, so nothing can be sent or received by it", interface.name);
+    let help = "write addresses = [\"192.0.2.1/24\"], with its own address";
+    sink.warning(interface.places.at("addresses"), message, help);
 }
 
 fn device(root: &Root, interface: &Interface, before: &[Interface], complete: bool, sink: &mut Sink) {
@@ -97,11 +158,6 @@ fn tunnel(root: &Root, interface: &Interface, complete: bool, sink: &mut Sink) {
 
 fn addresses(interface: &Interface, before: &[Interface], sink: &mut Sink) {
     let at = &interface.places;
-    if interface.addresses.is_empty() && at.is_sound("addresses") && interface.device != Device::Tunnel {
-        let message =
-            format!("interface \"{}\" has no address, so nothing can be sent or received by it", interface.name);
-        sink.warning(at.at("addresses"), message, "write addresses = [\"192.0.2.1/24\"], with its own address");
-    }
     for (i, net) in interface.addresses.iter().enumerate() {
         let span = at.entry("addresses", i);
         let earlier = interface.addresses.get(..i).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use crate::device::Device;
 use crate::diagnostics::Sink;
+use crate::other_port;
 use crate::schema::{Dataplane, Interface, Root, Route};
 use crate::section::suggestion;
 use std::net::IpAddr;
@@ -104,7 +105,9 @@ fn next_hop(root: &Root, route: &Route, via: IpAddr, complete: bool, sink: &mut 
         }
         return;
     }
-    let here = |i: &Interface| route.interface.as_ref().is_none_or(|name| *name == i.name);
+    let beside = route.interface.as_ref().and_then(|name| other_port(&root.bridge, name));
+    let here =
+        |i: &Interface| route.interface.as_ref().is_none_or(|name| *name == i.name || beside == Some(i.name.as_str()));
     if nets().any(|(i, net)| here(i) && net.contains(&via)) || !complete {
         return;
     }

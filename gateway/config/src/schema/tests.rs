@@ -26,7 +26,7 @@ fn keys() -> Vec<(String, Key)> {
 
 #[test]
 fn every_key_and_table_is_documented() {
-    assert_eq!(sections().len(), 15);
+    assert_eq!(sections().len(), 16);
     assert!(keys().len() > 80);
     for (path, section) in sections() {
         assert!(!section.doc.is_empty(), "{path}");
@@ -57,6 +57,7 @@ fn read_one(path: &str, key: &str, value: &str) -> Vec<String> {
         "file" => drop(Root::read(table, header, &mut sink)),
         "file.dataplane" => drop(Dataplane::read(table, header, &mut sink)),
         "file.interface" => drop(Interface::read(table, header, &mut sink)),
+        "file.bridge" => drop(Bridge::read(table, header, &mut sink)),
         "file.host" => drop(Host::read(table, header, &mut sink)),
         "file.route" => drop(Route::read(table, header, &mut sink)),
         "file.connection" => drop(Connection::read(table, header, &mut sink)),
