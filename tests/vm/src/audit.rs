@@ -47,6 +47,8 @@ pub struct Audit {
     pub passed: BTreeMap<String, u64>,
     /// Fragments that the router made, which it had counted as whole packets.
     pub cut: u64,
+    /// Packets that it refused because they were too big and not to be cut.
+    pub refused: u64,
     pub culvert_drops: BTreeMap<String, u64>,
     /// `/proc/net/xfrm_stat`.
     pub linux_errors: BTreeMap<String, u64>,
@@ -55,6 +57,8 @@ pub struct Audit {
 impl Audit {
     pub fn take(network: &Network, culvert: &Culvert, guest: &mut Guest) -> Result<Self, LabError> {
         let status = status(culvert)?;
+        let [snmp, snmp6] = ["/proc/net/snmp", "/proc/net/snmp6"].map(|file| network.router.run(&["cat", file]));
+        let (snmp, snmp6) = (snmp?, snmp6?);
         let tunnels = || status.tunnels.iter();
         let (linux_in, linux_out) = linux_packets(guest)?;
         Ok(Self {
@@ -63,7 +67,8 @@ impl Audit {
             linux_in,
             linux_out,
             passed: passed(&network.router.run(&["nft", "list", "counters", "table", "inet", "passed"])?),
-            cut: fragments_made(&network.router.run(&["cat", "/proc/net/snmp"])?),
+            cut: column(&snmp, "FragCreates"),
+            refused: column(&snmp, "FragFails") + words_and_numbers(&snmp6).get("Ip6InTooBigErrors").unwrap_or(&0),
             culvert_drops: status.drops,
             linux_errors: words_and_numbers(&guest.run("cat /proc/net/xfrm_stat")?),
         })
@@ -78,6 +83,7 @@ impl Audit {
             linux_out: self.linux_out.saturating_sub(before.linux_out),
             passed: growth(&self.passed, &before.passed),
             cut: self.cut.saturating_sub(before.cut),
+            refused: self.refused.saturating_sub(before.refused),
             culvert_drops: growth(&self.culvert_drops, &before.culvert_drops),
             linux_errors: growth(&self.linux_errors, &before.linux_errors),
         }
@@ -167,12 +173,12 @@ fn passed(listed: &str) -> BTreeMap<String, u64> {
     counts
 }
 
-/// The column `FragCreates` of the lines that begin with `Ip:`, the first of which holds the names.
-fn fragments_made(snmp: &str) -> u64 {
+/// A number out of the lines that begin with `Ip:`, the first of which holds the names.
+fn column(snmp: &str, wanted: &str) -> u64 {
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Ip:")).map(str::split_whitespace);
     let (Some(names), Some(counts)) = (lines.next(), lines.next()) else { return 0 };
-    let made = names.zip(counts).find(|(name, _)| *name == "FragCreates");
-    made.and_then(|(_, count)| count.parse().ok()).unwrap_or(0)
+    let found = names.zip(counts).find(|(name, _)| *name == wanted);
+    found.and_then(|(_, count)| count.parse().ok()).unwrap_or(0)
 }
 
 fn words_and_numbers(text: &str) -> BTreeMap<String, u64> {
@@ -230,7 +236,7 @@ src 198.51.100.2 dst 192.0.2.1
         let before = words_and_numbers("XfrmInError\t2\nXfrmInNoStates \t0\n");
         let now = words_and_numbers("XfrmInError\t5\nXfrmInNoStates \t0\n");
         assert_eq!(growth(&now, &before), BTreeMap::from([("XfrmInError".to_owned(), 3)]));
-        assert_eq!(fragments_made("Ip: Forwarding FragCreates Out\nIp: 1 12 3\nIcmp: 5\n"), 12);
+        assert_eq!(column("Ip: Forwarding FragCreates Out\nIp: 1 12 3\nIcmp: 5\n", "FragCreates"), 12);
         assert_eq!(passed("counter n_esp {\n packets 7 bytes 1\n }"), BTreeMap::from([("esp".to_owned(), 7)]));
     }
 }

@@ -6,7 +6,7 @@ use crate::row::{Row, Talk};
 use crate::stage::Stage;
 use crate::suite::{hex, kernel_words};
 use crate::talk::talk;
-use culvert_lab::{Driver, GatewayPlan, LabError, PortPlan, Route};
+use culvert_lab::{Driver, Family, GatewayPlan, LabError, PortPlan, Route};
 use culvert_model::{IpsecProtocol, SaMode};
 use std::fmt::Write;
 use std::fs;
@@ -132,9 +132,11 @@ impl<'a> Manual<'a> {
             // `af-unspec`: packets of both families inside.
             let _ = writeln!(
                 script,
-                "ip xfrm state add src {from} dst {to} proto {proto} spi {:#x} reqid 1 mode {mode} replay-window 64 {}{} {}{}{number}",
+                "ip xfrm state add src {from} dst {to} proto {proto} spi {:#x} reqid 1 mode {mode} replay-window 64 {}{}{} {}{}{number}",
                 self.spi(way),
                 if self.row.mode == SaMode::Tunnel { "flag af-unspec" } else { "" },
+                // Without it Linux pads AH to eight octets in IPv4 too, against RFC 4302 §3.3.3.2.1.
+                if proto == "ah" && self.row.outer == Family::V4 { " flag align4" } else { "" },
                 if self.row.esn { " flag esn" } else { "" },
                 kernel_words(self.row.suite, &key).unwrap_or_default(),
                 if self.row.encap { " encap espinudp 4500 4500 0.0.0.0" } else { "" },
