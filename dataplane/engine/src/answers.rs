@@ -121,6 +121,9 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
         if !matches!(head.flow.protocol, protocol::ICMP | protocol::ICMPV6) {
             return self.give_to_host(packet, DropReason::HostUnsupported, io);
         }
+        if let Some(reason) = self.path_news(now, packet.data()) {
+            return self.own.counters.drop(reason);
+        }
         match icmp::echo_reply(now, interface, packet.data(), &mut self.echoes, &mut self.scratch) {
             Ok(()) => {
                 self.own.counters.add(WorkerCounter::EchoReplies, 1);

@@ -34,25 +34,24 @@ impl<A: Crypto> Worker<A> {
             last = Some((destination, hop)).filter(|_| !is_link_local(destination));
             match hop {
                 None => self.counters.drop(DropReason::NoRoute),
-                Some(hop) if transit.packet.data().len() <= usize::from(hop.mtu) => {
+                Some(hop) if transit.packet.data().len() <= usize::from(hop.mtu) || may_split(&transit) => {
                     leaving.push(Leaving { packet: transit.packet, hop });
-                }
-                Some(hop) if may_split(&transit) => {
-                    // What stands before it in the burst leaves before it.
-                    self.transmit(core::mem::take(leaving), io);
-                    self.send_in_pieces(transit.packet, hop, io);
                 }
                 Some(hop) => self.too_big(transit, usize::from(hop.mtu), io),
             }
         }
     }
 
-    /// RFC 1812 §5.2.6; over IPv6 for what the box itself made (RFC 8200 §4.5).
-    pub(crate) fn send_in_pieces<B: Buffer>(&mut self, packet: B, hop: Hop, io: &mut impl Io<B>) {
+    /// RFC 1812 §5.2.6; over IPv6 for what the box itself made (RFC 8200 §4.5). What says DF and comes here all the same
+    /// is a tunnel packet around an IPv6 packet that every path must carry.
+    #[cold]
+    fn send_in_pieces<B: Buffer>(&mut self, mut packet: B, hop: Hop, io: &mut impl Io<B>) {
         let mtu = usize::from(hop.mtu);
-        let pieces = match packet.data().first().map(|octet| octet >> 4) {
-            Some(6) => split::split_v6(packet, mtu, self.shared.next_fragment_id(), || io.allocate()),
-            _ => split::split_v4(packet, mtu, || io.allocate()),
+        let pieces = if is_v6(&packet) {
+            split::split_v6(packet, mtu, self.shared.next_fragment_id(), || io.allocate())
+        } else {
+            split::allow(packet.data_mut(), self.shared.next_fragment_id() as u16);
+            split::split_v4(packet, mtu, || io.allocate())
         };
         match pieces {
             Ok(pieces) => {
@@ -70,17 +69,19 @@ impl<A: Crypto> Worker<A> {
         self.punt(io, Punt::TooBig { port, origin, mtu, packet });
     }
 
+    /// What is larger than its way allows goes in pieces.
     pub(crate) fn transmit<B: Buffer>(&mut self, packets: Batch<Leaving<B>>, io: &mut impl Io<B>) {
         for Leaving { mut packet, hop } in packets {
             let Some(destination) = hop.mac else {
                 self.punt(io, Punt::Unresolved { port: hop.port, next_hop: hop.next_hop, packet });
                 continue;
             };
+            if packet.data().len() > usize::from(hop.mtu) {
+                self.send_in_pieces(packet, hop, io);
+                continue;
+            }
             // By the packet, not the next hop: an IPv4 packet may go by an IPv6 neighbour.
-            let ether_type = match packet.data().first().map(|octet| octet >> 4) {
-                Some(6) => EtherType::IPV6,
-                _ => EtherType::IPV4,
-            };
+            let ether_type = if is_v6(&packet) { EtherType::IPV6 } else { EtherType::IPV4 };
             let header = ethernet::Repr { destination, source: hop.source_mac, ether_type };
             match put_header(&mut packet, header, hop.vlan) {
                 Some(()) => io.transmit(hop.device, packet),
@@ -88,6 +89,10 @@ impl<A: Crypto> Worker<A> {
             }
         }
     }
+}
+
+fn is_v6<B: Buffer>(packet: &B) -> bool {
+    packet.data().first().is_some_and(|octet| octet >> 4 == 6)
 }
 
 fn may_split<B>(transit: &Transit<B>) -> bool {

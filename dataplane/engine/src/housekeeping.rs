@@ -9,6 +9,7 @@ use crate::crypto::Crypto;
 use crate::fragment::reassembly::{self, Reassembler};
 use crate::host::{Limits, Neighbours, TokenBucket};
 use crate::io::{PortId, Punt, Tick};
+use crate::pmtu::PathMtus;
 use crate::policies::Policies;
 use crate::reassemble::Context;
 use crate::retire::{Graveyard, Retired, Retiring};
@@ -42,6 +43,8 @@ pub struct Housekeeping<A: Crypto, B> {
     pub(crate) neighbours: Neighbours<B>,
     /// By which port of a bridge a neighbour was heard.
     pub(crate) stations: BTreeMap<Mac, PortId>,
+    pub(crate) paths: PathMtus,
+    pub(crate) path_news: TokenBucket,
     pub(crate) fragments: Reassembler<B, Context>,
     pub(crate) errors: TokenBucket,
     pub(crate) echoes: TokenBucket,
@@ -58,6 +61,9 @@ const ERRORS: (u32, u32) = (100, 50);
 /// Echo replies: above any ping, below a flood.
 const ECHOES: (u32, u32) = (2000, 1000);
 
+/// ICMP errors about tunnel packets that are looked into.
+const PATH_NEWS: (u32, u32) = (100, 50);
+
 impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
     /// `index` is the thread's counter block in the link; `None` where the link has no such block.
     pub fn new(shared: Arc<Shared<A>>, index: usize, aead: A, now: Tick) -> Option<Self> {
@@ -71,6 +77,8 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
             cursor: SlotIndex(0),
             stations: BTreeMap::new(),
             neighbours: Neighbours::new(Limits::default()),
+            paths: PathMtus::default(),
+            path_news: TokenBucket::new(PATH_NEWS.0, PATH_NEWS.1, now),
             fragments: Reassembler::new(reassembly::Limits::default()),
             errors: TokenBucket::new(ERRORS.0, ERRORS.1, now),
             echoes: TokenBucket::new(ECHOES.0, ECHOES.1, now),
@@ -113,14 +121,20 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
 
     fn execute(&mut self, now: Tick, command: Command, retired: &mut Retiring<A::Key>) -> Result<(), Refusal> {
         match command {
-            Command::Install(spec) => self.sad.install(now, &spec, retired),
+            Command::Install(spec) => {
+                self.sad.install(now, &spec, retired)?;
+                self.know_path(spec.slot);
+                Ok(())
+            }
             Command::Remove { slot, spi, direction } => self.sad.remove(slot, spi, direction, retired),
             Command::RetireOrphans { child, keep } => {
                 self.sad.retire_orphans(child, &keep, retired);
                 Ok(())
             }
             Command::UpdateTunnel { slot, spi, tunnel, encapsulation } => {
-                self.sad.update_tunnel(slot, spi, tunnel, encapsulation, retired)
+                self.sad.update_tunnel(slot, spi, tunnel, encapsulation, retired)?;
+                self.know_path(slot);
+                Ok(())
             }
             Command::BeginSync => {
                 self.policies.begin();

@@ -6,10 +6,12 @@ use crate::classify::ipsec_inside;
 use crate::crypto::{Crypto, Job, MAX_ICV};
 use crate::decapsulate::unwrap;
 use crate::esn;
-use crate::io::{BURST, Io, Origin, Punt, Tick};
+use crate::io::{BURST, Io, Origin, Punt, Purpose, Tick};
+use crate::mss::clamp_packet;
 use crate::packet::{Arrived, Destination, Head, Opening, Transit};
 use crate::replay::Replayed;
 use crate::sa::{InboundHot, InboundSa};
+use crate::selectors::Fit;
 use crate::shared::{Held, View, once_a_second};
 use crate::worker::{Batch, Worker, seconds};
 use arrayvec::ArrayVec;
@@ -231,12 +233,19 @@ impl<A: Crypto> Worker<A> {
                 .and_then(|head| self.fits(view, sa, &head).map_err(|reason| (reason, head.flow)).map(|to| (head, to)));
             let (head, destination) = match unwrapped {
                 Ok(found) => found,
+                Err((DropReason::FragmentInner, _)) => {
+                    let purpose = Purpose::Selectors(sa.cold.index);
+                    let Opening { packet, port, .. } = opening;
+                    self.punt(io, Punt::Fragment { port, origin: Origin::Tunnel, purpose, packet });
+                    continue;
+                }
                 Err((reason, flow)) => {
                     self.refuse(sa, reason, view.now, &flow, io);
                     continue;
                 }
             };
             let child = sa.cold.child;
+            clamp_packet(&mut opening.packet, &head, sa.hot.mss_clamp, || self.inner_mtu(view, child));
             let Opening { packet, port, group, .. } = opening;
             if let Some(group) = groups.get_mut(group) {
                 group.packets += 1;
@@ -257,10 +266,12 @@ impl<A: Crypto> Worker<A> {
 
     /// RFC 4301 §5.2 step 4: does the SA carry such packets?
     fn fits(&self, view: &View, sa: &InboundSa<A::Key>, head: &Head) -> Result<Destination, DropReason> {
-        if !sa.cold.delivers(&head.flow) {
+        let fit = sa.cold.delivers(&head.flow, head.fragmentation);
+        if fit == Fit::No {
             return Err(DropReason::SelectorMismatch);
         }
-        head.destination(&view.topology)
+        let destination = head.destination(&view.topology)?;
+        if fit == Fit::Unseen { Err(DropReason::FragmentInner) } else { Ok(destination) }
     }
 
     fn count_opened(&self, now: Tick, groups: &InboundGroups<A::Key>) {

@@ -53,6 +53,8 @@ pub enum Purpose {
     Box,
     /// A policy asks for ports, which only the first fragment shows (RFC 4301 §7).
     Policy,
+    /// The selectors of the inbound SA in this slot do.
+    Selectors(SlotIndex),
 }
 
 /// What a worker leaves to housekeeping. `packet` starts at the IP header, `frame` at the Ethernet header.

@@ -12,6 +12,7 @@
 //!   forward.rs    route, neighbour, send     own.rs           IKE out, keepalives, announcements
 //!   bridge.rs     past routing, port to port
 //! fragment/     taking apart, waiting        reassemble.rs    what becomes of fragments
+//! selectors.rs  may this SA carry it?        pmtu/            what routers say of a tunnel's path
 //!                                            host_stack.rs    what the host's own stack sends and gets
 //! shared.rs     the tables workers read     retire.rs        what they may still be reading
 //!   spd/          policies                  child_sas.rs     SAs of one child, each for its packets
@@ -20,11 +21,12 @@
 //!
 //! # Where it departs from the RFCs, and why
 //!
-//! * An inner packet that does not fit is dropped, and its sender told if it said DF or is IPv6 (RFC 4301 §8.2).
 //! * Overlapping fragments refuse their datagram over IPv4 too (RFC 5722 is for IPv6; RFC 791 lets the later one win).
 //!   Malformed IPv6 fragments are dropped in silence (RFC 8200 §4.5 wants a parameter problem). The identification of
 //!   IPv6 packets the box takes apart counts up and can be guessed (RFC 7739 §3 advises against it).
-//! * ICMP errors that come back for ESP packets are not taken as news of the path MTU (RFC 4301 §8.2.1).
+//! * Of ICMP errors about tunnel packets only a smaller path MTU is heeded, where the quote shows the SPI and no number
+//!   that was not sent of late; less than 576 counts as 576 (RFC 1191 §3 goes down to 68). The others are not passed on
+//!   to the inside: nobody vouches for them (RFC 4301 §6.1.1 leaves it open, RFC 2003 §5.1 would).
 //! * Of ICMP errors only time exceeded and too big are sent; no route, no neighbour and policy drops are counted and
 //!   not told (RFC 1812 §4.3.3.1, RFC 4301 §6).
 //! * IPv4 options are not forwarded (RFC 7126 allows it; RFC 1812 §5.2.4 does not).
@@ -61,12 +63,10 @@ mod housekeeping;
 mod inbound;
 mod index;
 mod io;
-#[cfg_attr(not(test), expect(dead_code, reason = "the tunnel stages call it"))]
 mod mss;
 mod outbound;
 mod own;
 mod packet;
-#[cfg_attr(not(test), expect(dead_code, reason = "housekeeping calls it"))]
 mod pmtu;
 mod policies;
 mod policy;
@@ -77,6 +77,7 @@ mod retire;
 mod rustcrypto;
 mod sa;
 mod sad;
+mod selectors;
 mod shared;
 mod spd;
 pub mod testing;

@@ -4,10 +4,13 @@ use crate::ah::mutable::{Saved, Side, mask};
 use crate::buffer::Buffer;
 use crate::crypto::{Crypto, Job, MAX_ICV};
 use crate::encapsulate::{Inside, may_be_cut, udp_checksum_v6, wrap};
-use crate::io::{BURST, Io, Origin, PortId, Punt, Tick};
+use crate::io::{BURST, Io, Origin, PortId, Punt, Purpose, Tick};
+use crate::mss::clamp_packet;
 use crate::packet::{Head, Leaving, Sealing, Transit};
+use crate::pmtu::LEAST_V6;
 use crate::policy::Protect;
 use crate::sa::{OutboundHot, OutboundSa};
+use crate::selectors::Fit;
 use crate::shared::{Held, View};
 use crate::topology::Hop;
 use crate::worker::{Batch, MAX_LAYERS, Worker, seconds};
@@ -43,8 +46,6 @@ pub(crate) struct OutboundGroup<K> {
 pub(crate) struct Sealed<B> {
     /// To be sealed again, by the next SA of a bundle.
     pub again: Batch<Protect<B>>,
-    /// Too large for the way out, and to be cut now (`FragmentWhen::After`).
-    pub uncut: Batch<Leaving<B>>,
     pub leaving: Batch<Leaving<B>>,
 }
 
@@ -84,13 +85,17 @@ impl<A: Crypto> Worker<A> {
                 }
                 continue;
             };
-            let transit = if settled { Some(transit) } else { self.hop_taken(transit, io) };
-            let Some(transit) = transit else { continue };
             let Some((sa, group_of)) = groups.get_mut(group).and_then(OutboundGroup::parts) else {
                 self.counters.drop(DropReason::NoSa);
                 continue;
             };
             let admitted = if settled { Ok(()) } else { admit(sa, &transit) };
+            if admitted == Err(DropReason::FragmentInner) {
+                self.hold(transit, Purpose::Policy, io);
+                continue;
+            }
+            let transit = if settled { Some(transit) } else { self.hop_taken(transit, io) };
+            let Some(mut transit) = transit else { continue };
             match admitted.and_then(|()| group_of.admit(sa, &transit)) {
                 Ok(()) => {}
                 Err(DropReason::TooBig) => {
@@ -105,6 +110,7 @@ impl<A: Crypto> Worker<A> {
                     continue;
                 }
             }
+            clamp_packet(&mut transit.packet, &transit.head, sa.hot.handling.mss_clamp, || group_of.inner_mtu);
             *group_of.wanting += 1;
             let padded_to = padded_to(&sa.hot, group_of.inner_mtu);
             found.push(sealing(transit, group, Inside::Packet, padded_to));
@@ -121,6 +127,7 @@ impl<A: Crypto> Worker<A> {
         io: &mut impl Io<B>,
     ) {
         if packet.transit.head.dont_fragment {
+            let mtu = if packet.transit.head.is_v6() { mtu.max(usize::from(LEAST_V6)) } else { mtu };
             return self.too_big(packet.transit, mtu, io);
         }
         if let Err(refused) = oversize.try_push((packet, mtu)) {
@@ -159,10 +166,17 @@ impl<A: Crypto> Worker<A> {
         Some(groups.len() - 1)
     }
 
+    /// The largest packet the child can send; 0 without an SA or a way.
+    pub(crate) fn inner_mtu(&self, view: &View, child: ChildId) -> usize {
+        let sa = self.shared.outbound_of(child);
+        sa.as_ref().and_then(|sa| sa.as_ref()).map_or(0, |sa| self.way_of(view, sa, MAX_LAYERS).1)
+    }
+
     /// The way out, and the largest packet that can be sealed for it, also through the SAs of a bundle.
     fn way_of(&self, view: &View, sa: &OutboundSa<A::Key>, layers: usize) -> (Option<Hop>, usize) {
         let Some(outer) = sa.cold.bundle else {
             let hop = view.topology.hop_cached(sa.cold.tunnel.remote, &sa.hot.route);
+            let hop = hop.map(|hop| Hop { mtu: sa.hot.way_mtu(hop.mtu), ..hop });
             return (hop, hop.map_or(0, |hop| sa.hot.inner_mtu(usize::from(hop.mtu))));
         };
         let next = if layers == 0 { None } else { self.shared.outbound_of(outer) };
@@ -275,7 +289,7 @@ impl<A: Crypto> Worker<A> {
         packets: Batch<Sealing<B>>,
         groups: &OutboundGroups<A::Key>,
     ) -> Sealed<B> {
-        let mut out = Sealed { again: Batch::new(), uncut: Batch::new(), leaving: Batch::new() };
+        let mut out = Sealed { again: Batch::new(), leaving: Batch::new() };
         let mut sums: ArrayVec<(u64, u64), BURST> = groups.iter().map(|_| (0, 0)).collect();
         for mut sealing in packets {
             let sa = groups.get(sealing.group).and_then(|group| Some((group.sa.as_ref()?, group.hop?)));
@@ -291,12 +305,7 @@ impl<A: Crypto> Worker<A> {
                 *bytes += sealing.inner_len as u64;
             }
             match sa.cold.bundle {
-                None => {
-                    let hop = Hop { mtu: sa.hot.way_mtu(hop.mtu), ..hop };
-                    let fits = sealing.packet.data().len() <= usize::from(hop.mtu);
-                    let out = if fits { &mut out.leaving } else { &mut out.uncut };
-                    out.push(Leaving { packet: sealing.packet, hop });
-                }
+                None => out.leaving.push(Leaving { packet: sealing.packet, hop }),
                 Some(child) => match next_layer(sealing, child) {
                     Ok(protect) => out.again.push(protect),
                     Err(reason) => self.counters.drop(reason),
@@ -392,8 +401,12 @@ impl GroupOf<'_> {
             return Err(DropReason::NoRoute);
         }
         let after = sa.hot.handling.fragment == FragmentWhen::After && sa.hot.shape.is_tunnel();
-        let cut_later = after && sa.cold.bundle.is_none() && may_be_cut(&sa.hot, &transit.head);
-        if transit.packet.data().len() > self.inner_mtu && !cut_later {
+        let cut_later = after && may_be_cut(&sa.hot, &transit.head);
+        let len = transit.packet.data().len();
+        // RFC 2473 §7.1: no IPv6 sender goes below this, so the tunnel packet is cut instead.
+        let must_carry = sa.hot.shape.is_tunnel() && transit.head.is_v6() && len <= usize::from(LEAST_V6);
+        let cut = sa.cold.bundle.is_none() && (cut_later || must_carry);
+        if len > self.inner_mtu && !cut {
             return Err(DropReason::TooBig);
         }
         Ok(())
@@ -407,10 +420,11 @@ fn admit<K, B: Buffer>(sa: &OutboundSa<K>, transit: &Transit<B>) -> Result<(), D
     // RFC 4301 §4.1: transport mode is between the two ends themselves.
     let between_ends =
         sa.hot.shape.mode == SaMode::Tunnel || (flow.source, flow.destination) == (ends.local, ends.remote);
-    if !between_ends || !sa.cold.carries(flow) {
-        return Err(DropReason::OutboundSelectorMismatch);
+    match sa.cold.carries(flow, transit.head.fragmentation) {
+        Fit::Yes if between_ends => Ok(()),
+        Fit::Unseen if between_ends => Err(DropReason::FragmentInner),
+        _ => Err(DropReason::OutboundSelectorMismatch),
     }
-    Ok(())
 }
 
 fn padded_to(hot: &OutboundHot, inner_mtu: usize) -> u16 {

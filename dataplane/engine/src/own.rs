@@ -80,6 +80,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
         self.watch_ages(now);
         self.neighbours.handle_timeout(now);
         self.fragments.handle_timeout(now);
+        self.forget_paths(now);
         self.after_fragments(now, io);
         self.after(now, io);
     }

@@ -60,8 +60,7 @@ impl<A: Crypto> Worker<A> {
                     clear.push(transit);
                 }
                 Verdict::Drop(DropReason::FragmentInner) => {
-                    let Transit { packet, origin, port, .. } = transit;
-                    self.punt(io, Punt::Fragment { port, origin, purpose: Purpose::Policy, packet });
+                    self.hold(transit, Purpose::Policy, io);
                 }
                 Verdict::Drop(reason) => {
                     self.counters.drop(reason);
@@ -89,6 +88,12 @@ impl<A: Crypto> Worker<A> {
         let (slot, spi) = sa.unzip();
         // A full queue loses the report, not a packet.
         let _ = io.to_housekeeping(Punt::Audit { reason, slot, spi, flow: *flow });
+    }
+
+    /// Until the other fragments of its datagram are there.
+    pub(crate) fn hold<B>(&mut self, transit: Transit<B>, purpose: Purpose, io: &mut impl Io<B>) {
+        let Transit { packet, origin, port, .. } = transit;
+        self.punt(io, Punt::Fragment { port, origin, purpose, packet });
     }
 
     /// A fragment that might be of an entry with ports is held, and then the first one too, which shows them: none may

@@ -9,7 +9,9 @@ use crate::housekeeping::Housekeeping;
 use crate::io::{BURST, Io, Origin, PortId, Purpose, Tick};
 use crate::own::OwnIo;
 use crate::packet::{Head, Transit};
+use crate::selectors::Fit;
 use crate::worker::Batch;
+use culvert_model::SlotIndex;
 use culvert_telemetry::{DropReason, WorkerCounter};
 use culvert_wire::Fragmentation;
 use culvert_wire::ipv4::ChecksumMode;
@@ -27,6 +29,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
             match purpose {
                 Purpose::Box => self.take_whole(now, origin, pieces, io),
                 Purpose::Policy => self.judge_whole(now, origin, pieces, io),
+                Purpose::Selectors(slot) => self.accept_whole(now, slot, pieces, io),
             }
         }
         while let Some(expired) = self.fragments.poll_expired() {
@@ -52,6 +55,28 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
             Some(interface) => self.host_packet(now, interface, origin, packet, io),
             None => self.own.counters.drop(DropReason::InterfaceDown),
         }
+    }
+
+    /// Out of a tunnel whose selectors ask for ports (RFC 4301 §5.2 step 4).
+    fn accept_whole(&mut self, now: Tick, slot: SlotIndex, pieces: Vec<(PortId, B)>, io: &mut impl Io<B>) {
+        let count = pieces.len() as u64;
+        let Some((_, first)) = pieces.first() else { return };
+        let head = match Head::parse(first.data(), ChecksumMode::Trusted) {
+            Ok(head) => head,
+            Err(reason) => return self.own.counters.drops(reason, count),
+        };
+        let delivers = self.shared.inbound.get(slot.0 as usize).is_some_and(|place| {
+            let sa = place.load();
+            sa.as_ref().is_some_and(|sa| sa.cold.delivers(&head.flow, Fragmentation::Whole) == Fit::Yes)
+        });
+        if !delivers {
+            return self.own.counters.drops(DropReason::SelectorMismatch, count);
+        }
+        self.own.counters.add(WorkerCounter::OpenedPackets, count);
+        if self.shared.topology.load().is_own(head.flow.destination) {
+            return self.take_whole(now, Origin::Tunnel, pieces, io);
+        }
+        self.judge_whole(now, Origin::Tunnel, pieces, io);
     }
 
     /// In transit: the pieces go on as they came, each judged by the ports of the first. That none is missing and none

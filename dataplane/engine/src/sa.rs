@@ -2,16 +2,17 @@
 
 use crate::io::Tick;
 use crate::replay::ReplayWindow;
+use crate::selectors::{Fit, fit};
 use core::mem::size_of;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use culvert_link::{SaSlot, SlotRef};
 use culvert_model::{
-    ChildId, Direction, Encapsulation, Flow, Handling, IpsecProtocol, Lifetime, SaMode, SaSpec, SlotIndex, Spi, Suite,
-    TrafficSelector, Tunnel,
+    ChildId, Direction, Encapsulation, Flow, Handling, IpsecProtocol, Lifetime, MssClamp, SaMode, SaSpec, SlotIndex,
+    Spi, Suite, TrafficSelector, Tunnel,
 };
 use culvert_telemetry::SaCounter;
 use culvert_wire::nat_traversal::NAT_TRAVERSAL_PORT;
-use culvert_wire::{ah, esp, ipv4, ipv6, protocol, udp};
+use culvert_wire::{Fragmentation, ah, esp, ipv4, ipv6, protocol, udp};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -79,7 +80,7 @@ pub(crate) struct OutboundHot {
     /// [`crate::topology::Topology::hop_cached`].
     pub route: AtomicU64,
     /// What the path was found to carry, octets of IP packet; 0 where nothing is known.
-    pub path_mtu: AtomicU32,
+    path_mtu: AtomicU16,
     pub spi: [u8; 4],
     template: [u8; MAX_TEMPLATE],
     template_len: u8,
@@ -118,6 +119,7 @@ pub(crate) struct InboundHot {
     pub shape: Shape,
     pub esn: bool,
     pub dscp_inbound: bool,
+    pub mss_clamp: MssClamp,
 }
 
 const _: () = assert!(size_of::<InboundHot>() == 128);
@@ -208,13 +210,13 @@ impl Cold {
     }
 
     /// May an outbound packet of this flow use the SA? Policies may be wider than what was negotiated.
-    pub fn carries(&self, flow: &Flow) -> bool {
-        flow.matches(&self.local_ts, &self.remote_ts)
+    pub fn carries(&self, flow: &Flow, fragmentation: Fragmentation) -> Fit {
+        fit(flow, fragmentation, &self.local_ts, &self.remote_ts)
     }
 
     /// May an inbound SA have delivered a packet of this flow (RFC 4301 §5.2)?
-    pub fn delivers(&self, flow: &Flow) -> bool {
-        flow.matches(&self.remote_ts, &self.local_ts)
+    pub fn delivers(&self, flow: &Flow, fragmentation: Fragmentation) -> Fit {
+        fit(flow, fragmentation, &self.remote_ts, &self.local_ts)
     }
 }
 
@@ -266,7 +268,7 @@ impl OutboundHot {
             slot,
             limits,
             route: AtomicU64::new(0),
-            path_mtu: AtomicU32::new(0),
+            path_mtu: AtomicU16::new(0),
             spi: rules.spi,
             template,
             template_len,
@@ -291,21 +293,23 @@ impl OutboundHot {
         self.template().get(ip_len..).filter(|header| !header.is_empty())
     }
 
-    /// What the path carries, where it is less than the first hop does.
-    pub fn way_mtu(&self, hop: u16) -> u16 {
+    /// What the path carries, of the `mtu` that the way out does.
+    pub fn way_mtu(&self, mtu: u16) -> u16 {
+        // Relaxed: a number by itself.
         match self.path_mtu.load(Ordering::Relaxed) {
-            0 => hop,
-            path => hop.min(u16::try_from(path).unwrap_or(u16::MAX)),
+            0 => mtu,
+            path => mtu.min(path),
         }
+    }
+
+    /// 0: nothing is known.
+    pub fn set_path_mtu(&self, mtu: u16) {
+        self.path_mtu.store(mtu, Ordering::Relaxed);
     }
 
     /// The largest inner packet whose sealed form has `mtu` octets at most. Transport mode: with an IP header without
     /// options.
     pub fn inner_mtu(&self, mtu: usize) -> usize {
-        let mtu = match self.path_mtu.load(Ordering::Relaxed) {
-            0 => mtu,
-            path => mtu.min(path as usize),
-        };
         let outer = self.template().len();
         let inner = self.shape.largest(mtu.saturating_sub(outer), self.outer_v6);
         match self.shape.mode {
@@ -329,6 +333,7 @@ impl<K> InboundSa<K> {
             shape: Shape::of(spec.suite, spec.mode),
             esn: spec.esn,
             dscp_inbound: spec.handling.dscp_inbound,
+            mss_clamp: spec.handling.mss_clamp,
             slot,
         };
         Self { hot, key, audited: AtomicU64::new(0), cold: Cold::new(spec, now) }
@@ -358,6 +363,7 @@ impl<K> InboundSa<K> {
             shape: self.hot.shape,
             esn: self.hot.esn,
             dscp_inbound: self.hot.dscp_inbound,
+            mss_clamp: self.hot.mss_clamp,
         };
         let cold = self.cold.moved(tunnel, encapsulation);
         Self { hot, key: self.key.clone(), audited: AtomicU64::new(0), cold }

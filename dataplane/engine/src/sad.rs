@@ -225,6 +225,21 @@ impl<A: Crypto> Sad<A> {
         slice.into_iter().map(|(_, entry)| entry).collect()
     }
 
+    /// All that send.
+    pub fn outbound(&self) -> impl Iterator<Item = &Arc<OutboundSa<A::Key>>> {
+        self.entries.values().filter_map(|entry| match &entry.sa {
+            Installed::Outbound(sa) => Some(sa),
+            Installed::Inbound(_) => None,
+        })
+    }
+
+    pub fn outbound_in(&self, slot: SlotIndex) -> Option<&Arc<OutboundSa<A::Key>>> {
+        match &self.entries.get(&slot)?.sa {
+            Installed::Outbound(sa) => Some(sa),
+            Installed::Inbound(_) => None,
+        }
+    }
+
     /// Is this the SA its child sends by?
     pub fn is_bound(&self, sa: &Arc<OutboundSa<A::Key>>) -> bool {
         let bound = self.shared.outbound_of(sa.cold.child);

@@ -6,7 +6,7 @@ use crate::crypto::Crypto;
 use crate::flow_cache::FlowCache;
 use crate::fragment::split::split_v4;
 use crate::io::{BURST, Io, PortId, Punt, Tick};
-use crate::packet::{Arrived, Head, Leaving, Transit};
+use crate::packet::{Arrived, Head, Transit};
 use crate::policy::Protect;
 use crate::shared::{Shared, View};
 use arrayvec::ArrayVec;
@@ -110,9 +110,6 @@ impl<A: Crypto> Worker<A> {
             }
             let sealed = self.protect(view, packets, oversize, io);
             self.transmit(sealed.leaving, io);
-            for Leaving { packet, hop } in sealed.uncut {
-                self.send_in_pieces(packet, hop, io);
-            }
             packets = sealed.again;
         }
         self.counters.drops(DropReason::TooManyLayers, packets.len() as u64);

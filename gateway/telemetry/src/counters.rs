@@ -23,6 +23,7 @@ declare! {
         Acquires = "acquires", "Acquires raised for packets without an SA.";
         Reassembled = "reassembled", "Packets put together from fragments.";
         Fragmented = "fragmented", "Packets sent in fragments.";
+        PathMtuChanges = "path_mtu_changes", "Times a tunnel's path MTU was lowered by ICMP (RFC 4301 §8.2).";
         ArpReplies = "arp_replies", "ARP requests answered.";
         NeighbourAdvertisements = "neighbour_advertisements", "Neighbour solicitations answered.";
         EchoReplies = "echo_replies", "ICMP and ICMPv6 echo requests answered.";

@@ -33,6 +33,7 @@ declare! {
         IcmpMalformed = "icmp_malformed", "ICMP or ICMPv6 to the box with wrong length, type or checksum.";
         IcmpRateLimited = "icmp_rate_limited", "Would have been answered, but answers are rate limited (RFC 4443 §2.4).";
         IcmpIgnored = "icmp_ignored", "ICMP to the box that needs no answer.";
+        IcmpImplausible = "icmp_implausible", "ICMP error about a tunnel packet that fails the checks of RFC 4301 §8.2.1.";
         BadNeighbourDiscovery = "bad_neighbour_discovery", "Neighbour discovery that fails the checks of RFC 4861 §7.1.";
         UdpMalformed = "udp_malformed", "UDP to the box with wrong length or checksum.";
         IkeMalformed = "ike_malformed", "UDP 500 or 4500 that is no IKE message.";

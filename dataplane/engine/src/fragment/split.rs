@@ -76,6 +76,16 @@ pub(crate) fn split_v4<B: Buffer>(
     Ok(pieces)
 }
 
+/// Takes DF off an IPv4 packet of the box's own, whose identification then begins to matter (RFC 6864 §4.1). The sum is
+/// [`split_v4`]'s to mend.
+pub(crate) fn allow(packet: &mut [u8], identification: u16) {
+    const DONT_FRAGMENT: u8 = 0x40;
+    if let Some(fixed) = packet.first_chunk_mut::<{ ipv4::LEN }>().filter(|fixed| fixed[6] & DONT_FRAGMENT != 0) {
+        fixed[6] &= !DONT_FRAGMENT;
+        [fixed[4], fixed[5]] = identification.to_be_bytes();
+    }
+}
+
 /// A whole IPv6 packet of the box's own into fragments of at most `mtu` octets (RFC 8200 §4.5). `identification` must
 /// not come again soon between the same addresses. A packet that fits comes back alone and without a fragment header.
 pub(crate) fn split_v6<B: Buffer>(

@@ -3,6 +3,7 @@
 //! Only news of the size is taken. Other ICMP errors about tunnel packets are counted and end here, as in Linux: they
 //! are not authenticated, and RFC 4301 §6.1.1 leaves it to the administrator whether such may reach the inside.
 
+mod news;
 mod quote;
 
 pub(crate) use quote::TooBig;

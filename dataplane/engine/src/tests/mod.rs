@@ -8,6 +8,7 @@ mod commands;
 mod fragments;
 mod host_stack;
 mod oracle;
+mod path_mtu;
 mod policies;
 mod populate;
 mod rig;
