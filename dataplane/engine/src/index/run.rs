@@ -151,3 +151,54 @@ impl<T: Clone> Block<T> {
 fn part_for<T>(parts: &[Part<T>], key: Key) -> usize {
     parts.partition_point(|part| part.from <= key).saturating_sub(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use culvert_model::{AddrRange, TrafficSelector};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn entry(order: u64) -> Arc<Entry<u64>> {
+        let any = [TrafficSelector::any(AddrRange::ANY_V4)];
+        Arc::new(Entry::all(Order(order), None, &any, &any, order).next().unwrap())
+    }
+
+    fn all(block: &Block<u64>, out: &mut Vec<u64>) {
+        match block {
+            Block::Leaf(entries) => out.extend(entries.iter().map(|entry| entry.found)),
+            Block::Fork(parts) => parts.iter().for_each(|part| all(&part.block, out)),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Up to thousands, then down to nothing, each version beside the one before.
+        #[test]
+        fn a_run_is_an_ordered_set(keys in proptest::collection::vec(0u64..5000, 1..3000), falling: bool) {
+            let mut set = BTreeSet::new();
+            let mut run = Run::of(Vec::new());
+            for key in keys {
+                if set.insert(key) {
+                    run.insert(&entry(key));
+                }
+            }
+            let earlier = (run.clone(), set.clone());
+            let mut order: Vec<u64> = set.iter().copied().collect();
+            if falling {
+                order.reverse();
+            }
+            for key in order {
+                prop_assert_eq!(run.head().first().map(|entry| entry.found), set.first().copied());
+                prop_assert!(run.at_most(4).is_none_or(|few| few.len() == set.len()));
+                run.remove(&entry(key));
+                set.remove(&key);
+            }
+            prop_assert!(run.head().is_empty());
+            let mut left = Vec::new();
+            all(&earlier.0.root, &mut left);
+            prop_assert_eq!(left, earlier.1.into_iter().collect::<Vec<_>>());
+        }
+    }
+}

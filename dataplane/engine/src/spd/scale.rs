@@ -98,7 +98,11 @@ fn policy(make: Make, n: u32) -> Policy {
     Policy { id: PolicyId(n), direction, priority: 7, local, remote, action, interface: None, pfp: Pfp::NONE }
 }
 
+/// Often the first of a range, which is just outside of the next smaller one.
 fn some_addr(random: &mut Random, of: &TrafficSelector) -> IpAddr {
+    if random.one_in(2) {
+        return of.addrs.start();
+    }
     match (of.addrs.start(), of.addrs.end()) {
         (IpAddr::V4(a), IpAddr::V4(b)) => {
             let size = u64::from(b.to_bits() - a.to_bits()) + 1;
@@ -164,6 +168,22 @@ fn neither_search_nor_change_nor_memory_grows_out_of_hand() {
         for n in [0, size / 3, size - 1] {
             let copied = copied(&mut spd, &policy(make, n));
             assert!(copied <= way, "{name}: {copied} octets for policy {n}");
+        }
+    }
+}
+
+/// Where many entries crowd and few of them match, the first of those is found nevertheless.
+#[test]
+fn crowds_are_searched_to_the_end() {
+    for Shape { name, make, .. } in SHAPES {
+        let list: Vec<Policy> = (0..1000).map(|n| policy(make, n)).collect();
+        let spd = table(list.iter().cloned());
+        let mut random = Random::new(7);
+        for _ in 0..200 {
+            let at = random.below(1000);
+            let flow = flow(&mut random, &list[at]);
+            let want = reference::find(&list, false, &flow, false, None);
+            assert_eq!(spd.outbound.find(&flow, false, None), want, "{name}: {flow}");
         }
     }
 }

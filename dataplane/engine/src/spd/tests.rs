@@ -110,6 +110,19 @@ fn a_fragment_never_slips_past_a_port_policy() {
 }
 
 #[test]
+fn the_very_last_policy_is_one_too() {
+    let last = policy(u32::MAX, PolicyDirection::Outbound, "10.1.0.0/16", "10.7.0.0/16", Action::Discard);
+    let last = Policy { priority: u32::MAX, ..last };
+    let few = table([last.clone()]);
+    let other = |id| policy(id, PolicyDirection::Outbound, &format!("10.2.{id}.0/24"), "10.7.0.0/16", PROTECT);
+    let many = table((0..20).map(other).chain([last]));
+    for spd in [few, many] {
+        let verdict = spd.judge(&flow("10.1.0.1", "10.7.0.1"), false, Origin::Own, None);
+        assert_eq!(verdict, Verdict::Drop(DropReason::PolicyDiscard));
+    }
+}
+
+#[test]
 fn policies_of_a_tunnel_interface_see_only_what_is_routed_into_it() {
     let protect = |child| Action::Protect { child: ChildId(child), trap: false };
     let bound = |id, child, interface| Policy {
