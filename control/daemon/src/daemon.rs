@@ -10,10 +10,11 @@ use culvert_config::{ChildRef, Config, Secrets};
 use culvert_crypto::{AwsLc, Provider};
 use culvert_ike::{Datagram, Endpoint, Event, InstallFailed, Output};
 use culvert_link::record::{self, Event as PlaneEvent};
-use culvert_model::{ChildId, Direction, Flow, SaSpec, SlotIndex, Spi};
+use culvert_model::{ChildId, Direction, Encapsulation, Flow, SaSpec, SlotIndex, Spi, Tunnel};
 use culvert_telemetry::DropReason;
 use culvert_telemetry::SaCounter;
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -222,10 +223,12 @@ impl Daemon {
                     None => return,
                 }
             }
-            // Following a moved NAT mapping needs the address update of MOBIKE's kind; see docs/STATUS.md.
-            PlaneEvent::NatMappingSeen { spi, remote, .. } => {
+            PlaneEvent::NatMappingSeen { slot, spi, remote } => {
                 tracing::info!("the peer of SA {spi} now sends from {remote}");
-                return;
+                match self.pair_of(slot) {
+                    Some(spi) => Event::PeerMoved { spi, remote },
+                    None => return self.manual_moved(slot, remote),
+                }
             }
             PlaneEvent::Done { .. } => return,
         };
@@ -237,6 +240,20 @@ impl Daemon {
         let status = self.endpoint.status(now());
         let mut pairs = status.iter().flat_map(|sa| &sa.children);
         pairs.find(|pair| pair.slot_in == slot || pair.slot_out == Some(slot)).map(|pair| pair.spi_in)
+    }
+
+    /// A manual SA has no IKE that could be asked; the packet was authentic, as the data plane says.
+    fn manual_moved(&mut self, slot: SlotIndex, remote: SocketAddr) {
+        let Some(child) = self.plane.sas().find(|spec| spec.slot == slot).map(|spec| spec.child) else { return };
+        if !matches!(self.config.child(child), Some(ChildRef::Manual(_))) {
+            return;
+        }
+        let pair: Vec<SaSpec> = self.plane.sas().filter(|spec| spec.child == child).cloned().collect();
+        for spec in pair {
+            let tunnel = Tunnel { remote: remote.ip(), ..spec.tunnel };
+            let encapsulation = spec.encapsulation.map(|e| Encapsulation { remote_port: remote.port(), ..e });
+            self.plane.update_tunnel(spec.slot, tunnel, encapsulation);
+        }
     }
 
     fn orphan_expired(&mut self, slot: SlotIndex) {
@@ -253,6 +270,7 @@ impl Daemon {
                     self.plane.inject(&record::Datagram { local, remote, payload });
                 }
                 Output::Install { token, spec } => self.install(token, spec),
+                Output::Move { slot, tunnel, encapsulation } => self.plane.update_tunnel(slot, tunnel, encapsulation),
                 Output::Remove { token, slot, spi, direction } => {
                     self.activity.remove(&spi);
                     self.plane.remove(slot, spi, direction, Some(token));

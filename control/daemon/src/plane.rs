@@ -6,7 +6,7 @@
 
 use culvert_link::record::{Command, DecodeError, Event, Refusal};
 use culvert_link::{ControlEnd, LinkError, Peer, PushError, Region, RingError, SlotInit, SlotRef, SlotState};
-use culvert_model::{ChildId, Direction, Policy, SaSpec, SlotIndex, Spi};
+use culvert_model::{ChildId, Direction, Encapsulation, Policy, SaSpec, SlotIndex, Spi, Tunnel};
 use culvert_telemetry::SaCounter;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use zeroize::Zeroizing;
@@ -256,6 +256,14 @@ impl Plane {
         self.sent.insert(token, Sent::Install { slot, waiters });
     }
 
+    /// The SA has another remote end.
+    pub fn update_tunnel(&mut self, slot: SlotIndex, tunnel: Tunnel, encapsulation: Option<Encapsulation>) {
+        let Some(held) = self.sas.get_mut(&slot) else { return };
+        (held.spec.tunnel, held.spec.encapsulation) = (tunnel, encapsulation);
+        let spi = held.spec.spi;
+        self.send_plain(&Command::UpdateTunnel { slot, spi, tunnel, encapsulation }, "a new address of a peer");
+    }
+
     /// Takes the SA out; its slot is free once the data plane has said so.
     pub fn remove(&mut self, slot: SlotIndex, spi: Spi, direction: Direction, waiter: Option<u64>) {
         self.sas.remove(&slot);
@@ -498,7 +506,7 @@ impl Plane {
 mod tests {
     use super::*;
     use culvert_link::{DataplaneEnd, Layout};
-    use culvert_model::{Handling, Lifetime, SaMode, SecretKey, Suite, Tunnel};
+    use culvert_model::{Handling, Lifetime, SaMode, SecretKey, Suite};
 
     const FRESH: Numbers = Numbers { used: 0, replay_top: 0, limit: u64::MAX };
 
@@ -640,6 +648,30 @@ mod tests {
         let installs = second.seen.iter().rev().find(|c| matches!(c, Command::Install(_)));
         assert_eq!(installs, Some(&Command::Install(kept)));
         assert_eq!(region.slot(gone_slot).map(|s| s.state()), Some(SlotState::Free));
+    }
+
+    #[test]
+    fn a_peer_that_moved_is_where_it_is_now_for_a_new_data_plane_too() {
+        let region = region();
+        let mut first = Stub::attach(&region);
+        let mut plane = Plane::attach(&region).expect("the role is free");
+        let encapsulation =
+            |remote_port| Some(Encapsulation { local_port: 4500, remote_port, keepalive: std::time::Duration::ZERO });
+        let sa = SaSpec { encapsulation: encapsulation(4500), ..spec(&region, 1) };
+        assert!(plane.install(sa.clone(), FRESH, 0, None));
+        let tunnel = Tunnel { remote: [203, 0, 113, 9].into(), ..sa.tunnel };
+        plane.update_tunnel(sa.slot, tunnel, encapsulation(1024));
+        // Nobody has that one.
+        plane.update_tunnel(SlotIndex(63), tunnel, None);
+        first.answer(Ok(()));
+        let (slot, spi, encapsulation) = (sa.slot, sa.spi, encapsulation(1024));
+        assert_eq!(first.seen.last(), Some(&Command::UpdateTunnel { slot, spi, tunnel, encapsulation }));
+        drop(first);
+        let mut second = Stub::attach(&region);
+        plane.turn(0);
+        second.answer(Ok(()));
+        let told = second.seen.iter().rfind(|c| matches!(c, Command::Install(_)));
+        assert_eq!(told, Some(&Command::Install(SaSpec { tunnel, encapsulation, ..sa })));
     }
 
     /// In the middle of a rekey a child has two outbound SAs, and the data plane takes the one it is told last.

@@ -74,8 +74,8 @@ impl IkeSa {
         // §2.23: the peer behind a NAT may have moved; IKE_AUTH may come from port 4500. Only a request whose turn it is
         // shows that: any other may be a copy from elsewhere.
         let fresh = !header.response && channel.turn(header.message_id) == Turn::Next;
-        if self.path != path && (authenticating || self.nat.remote) && fresh {
-            self.path = path;
+        if self.path != path && (authenticating || self.nat.may_be_followed()) && fresh {
+            self.move_to(core, path);
         }
         match &mut self.state {
             State::Authenticating(s) => {
@@ -100,6 +100,25 @@ impl IkeSa {
             State::Established(_) if header.response => self.response(now, core, &opened),
             State::Established(_) => self.request(now, core, &opened),
             State::Initiating(_) | State::Responding(_) | State::Gone => {}
+        }
+    }
+
+    /// The peer is somewhere else now: its Child SAs with their UDP encapsulation too (§2.23).
+    pub fn move_to(&mut self, core: &mut Core, path: Path) {
+        self.path = path;
+        let Some(e) = self.established_mut() else { return };
+        let pending = e.pending.as_mut().and_then(|p| match &mut p.wait {
+            Wait::Install { child, .. } => Some(&mut **child),
+            Wait::Child(_) | Wait::Ike(_) => None,
+        });
+        for child in e.children.iter_mut().chain(pending) {
+            for spec in [&mut child.inbound, &mut child.outbound] {
+                spec.tunnel.remote = path.remote.ip();
+                if let Some(encapsulation) = &mut spec.encapsulation {
+                    encapsulation.remote_port = path.remote.port();
+                }
+                core.sad.move_to(&mut core.outputs, spec);
+            }
         }
     }
 

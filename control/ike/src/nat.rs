@@ -38,6 +38,11 @@ pub(crate) struct Nat {
 }
 
 impl Nat {
+    /// §2.23: an end that is behind a NAT itself does not follow, because a false move would cut it off.
+    pub fn may_be_followed(self) -> bool {
+        self.remote && !self.local
+    }
+
     pub fn any(self) -> bool {
         self.local || self.remote
     }

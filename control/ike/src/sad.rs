@@ -63,6 +63,14 @@ impl Sad {
         outputs.push_back(Output::Install { token, spec });
     }
 
+    /// The SA has another remote end; told where the data plane has it.
+    pub fn move_to(&mut self, outputs: &mut VecDeque<Output>, spec: &SaSpec) {
+        if let Some(State::Installed(..) | State::Lingering(..)) = self.slots.get(&spec.slot) {
+            let SaSpec { slot, tunnel, encapsulation, .. } = *spec;
+            outputs.push_back(Output::Move { slot, tunnel, encapsulation });
+        }
+    }
+
     /// Gives a slot up now: removed if it is installed.
     pub fn drop_now(&mut self, outputs: &mut VecDeque<Output>, slot: SlotIndex) {
         match self.slots.get(&slot).copied() {

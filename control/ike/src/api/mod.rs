@@ -9,7 +9,7 @@ pub(crate) use compute::{Made, Work};
 pub use report::{DownReason, FailureReason, Report, Step};
 pub use status::{ChildStatus, IkeSaStatus};
 
-use culvert_model::{ChildId, Direction, Flow, Pfp, SaSpec, SlotIndex, Spi};
+use culvert_model::{ChildId, Direction, Encapsulation, Flow, Pfp, SaSpec, SlotIndex, Spi, Tunnel};
 use std::net::SocketAddr;
 
 /// A UDP payload without the non-ESP marker.
@@ -64,6 +64,11 @@ pub enum Event {
     PeerActivity {
         spi: Spi,
     },
+    /// An authentic packet of this inbound SA came from another place.
+    PeerMoved {
+        spi: Spi,
+        remote: SocketAddr,
+    },
     /// Rekey a connection's IKE SAs now.
     RekeyIke {
         connection: String,
@@ -84,6 +89,12 @@ pub enum Output {
     Install {
         token: u64,
         spec: SaSpec,
+    },
+    /// The peer of an installed SA has moved.
+    Move {
+        slot: SlotIndex,
+        tunnel: Tunnel,
+        encapsulation: Option<Encapsulation>,
     },
     Remove {
         token: u64,

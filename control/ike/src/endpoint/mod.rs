@@ -72,6 +72,7 @@ impl Endpoint {
                 }
             }),
             Event::PeerActivity { spi } => self.activity(now, spi),
+            Event::PeerMoved { spi, remote } => self.peer_moved(spi, remote),
             Event::RekeyIke { connection } => self.rekey_ike(now, &connection),
             Event::Terminate { connection, child } => self.terminate(now, &connection, child.as_deref()),
             Event::Shutdown => self.shutdown(now),
@@ -240,6 +241,14 @@ impl Endpoint {
                 }
                 sa.confirm(core, spi);
             });
+        }
+    }
+
+    fn peer_moved(&mut self, spi: Spi, remote: std::net::SocketAddr) {
+        let has = |sa: &IkeSa| sa.usable().is_some_and(|e| e.child(spi).is_some());
+        let found = self.sas.values().find(|sa| has(sa) && sa.nat.may_be_followed() && sa.path.remote != remote);
+        if let Some((id, local)) = found.map(|sa| (sa.id, sa.path.local)) {
+            self.step(id, |sa, core| sa.move_to(core, crate::shared::Path { local, remote }));
         }
     }
 

@@ -206,6 +206,43 @@ fn behind_a_nat_everything_moves_to_4500() {
     assert!(pair.installed[1].iter().all(|s| s.encapsulation.is_some_and(|e| e.remote_port == 14500)));
 }
 
+/// RFC 7296 §2.23: whoever is not behind a NAT follows the peer's packets, with IKE and every SA.
+#[test]
+fn a_nat_mapping_that_moves_is_followed() {
+    let mut configs = [config(0), config(1)];
+    configs[1].connections[0].remote_addrs = vec![culvert_model::AddrRange::ANY_V4];
+    let mut pair = Pair::new(configs);
+    pair.nat = Some("203.0.113.9".parse().expect("address"));
+    pair.initiate(0);
+    let moved: std::net::SocketAddr = "203.0.113.77:14500".parse().expect("address");
+    let spi = pair.endpoints[1].status(pair.now)[0].children[0].spi_in;
+    // The side behind the NAT does not believe it.
+    let behind = pair.endpoints[0].status(pair.now)[0].children[0].spi_in;
+    pair.event(0, Event::PeerMoved { spi: behind, remote: moved });
+    assert_eq!(pair.endpoints[0].status(pair.now)[0].remote.to_string(), "198.51.100.7:4500");
+    pair.event(1, Event::PeerMoved { spi, remote: moved });
+    let follows = |pair: &Pair, to: std::net::SocketAddr| {
+        let all = pair.installed[1].iter();
+        let mut places = all.map(|s| (s.tunnel.remote, s.encapsulation.map(|e| e.remote_port)));
+        places.len() == 2 && places.all(|place| place == (to.ip(), Some(to.port())))
+    };
+    assert!(follows(&pair, moved), "{:?}", pair.installed[1]);
+    // IKE goes there too, and what the peer says next from elsewhere moves everything once more.
+    let sent = pair.sent.len();
+    pair.event(1, Event::SoftExpire { spi, direction: culvert_model::Direction::Inbound });
+    pair.wait(Duration::from_secs(40));
+    assert!(pair.sent[sent..].iter().any(|d| d.remote == moved));
+    let back: std::net::SocketAddr = "203.0.113.9:14500".parse().expect("address");
+    let spi = pair.endpoints[0].status(pair.now)[0].children[0].spi_in;
+    pair.event(0, Event::SoftExpire { spi, direction: culvert_model::Direction::Inbound });
+    pair.wait(Duration::from_secs(40));
+    assert_eq!(pair.endpoints[1].status(pair.now)[0].remote, back);
+    assert!(pair.installed[1].iter().all(|s| s.tunnel.remote == back.ip()), "{:?}", pair.installed[1]);
+    // An SPI that nobody has moves nothing.
+    pair.event(1, Event::PeerMoved { spi: culvert_model::Spi::new(0xdead_beef).expect("spi"), remote: moved });
+    assert_eq!(pair.endpoints[1].status(pair.now)[0].remote, back);
+}
+
 #[test]
 fn forced_encapsulation_needs_one_side_only() {
     for who in 0..2 {

@@ -220,6 +220,10 @@ impl Pair {
                             }
                             self.endpoints[i].handle_event(self.now, Event::Done { token, result });
                         }
+                        Output::Move { slot, tunnel, encapsulation } => {
+                            let sa = self.installed[i].iter_mut().find(|s| s.slot == slot).expect("installed");
+                            (sa.tunnel, sa.encapsulation) = (tunnel, encapsulation);
+                        }
                         Output::Remove { token, slot, .. } => {
                             self.installed[i].retain(|s| s.slot != slot);
                             self.endpoints[i].handle_event(self.now, Event::Done { token, result: Ok(()) });

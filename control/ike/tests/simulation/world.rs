@@ -449,6 +449,7 @@ impl World {
                     self.check_key(i, &spec);
                     self.command(i, token, Command::Install(Box::new(spec)));
                 }
+                Output::Move { .. } => panic!("nobody moves in this world"),
                 Output::Remove { token, slot, spi, direction } => {
                     self.command(i, token, Command::Remove(slot, spi, direction));
                 }
