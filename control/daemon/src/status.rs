@@ -4,7 +4,7 @@ use crate::daemon::Daemon;
 use culvert_config::{ChildRef, Config, StartAction};
 use culvert_ike::{ChildStatus, IkeSaStatus};
 use culvert_link::{PORTS, Region, WORKERS};
-use culvert_model::{ChildId, Direction, SlotIndex};
+use culvert_model::{ChildId, Direction, SaMode, SlotIndex, Suite};
 use culvert_status::{Dataplane, IkeSa, Port, Status, Tunnel, TunnelState, Worker};
 use culvert_telemetry::{DropReason, PortCounter, SaCounter, WorkerCounter, layout};
 use std::collections::BTreeMap;
@@ -44,7 +44,8 @@ fn tunnel(daemon: &Daemon, ike: &[IkeSaStatus], id: ChildId, child: ChildRef<'_>
     match child {
         ChildRef::Manual(sa) => {
             let ports = sa.encap.is_some();
-            (tunnel.encapsulated, tunnel.esn, tunnel.suite) = (ports, sa.esn, Some(sa.suite().to_string()));
+            (tunnel.encapsulated, tunnel.esn) = (ports, sa.esn);
+            protection(&mut tunnel, sa.suite(), sa.mode);
             (tunnel.local, tunnel.remote) = (Some(sa.local.to_string()), Some(sa.remote.to_string()));
             (tunnel.spi_in, tunnel.spi_out) = (Some(sa.spi_in.to_string()), Some(sa.spi_out.to_string()));
             (tunnel.local_ts, tunnel.remote_ts) = (words(&sa.local_ts), words(&sa.remote_ts));
@@ -95,12 +96,22 @@ fn fill(tunnel: &mut Tunnel, region: &Region, sa: &IkeSaStatus, status: &ChildSt
     };
     (tunnel.local, tunnel.remote) = (Some(sa.local.ip().to_string()), Some(sa.remote.ip().to_string()));
     (tunnel.spi_in, tunnel.spi_out) = (Some(status.spi_in.to_string()), Some(status.spi_out.to_string()));
-    (tunnel.suite, tunnel.esn) = (Some(status.suite.to_string()), status.esn);
+    protection(tunnel, status.suite, status.mode);
+    tunnel.esn = status.esn;
     tunnel.encapsulated = sa.local.port() != 500;
     (tunnel.local_ts, tunnel.remote_ts) = (words(&status.local_ts), words(&status.remote_ts));
     tunnel.age_seconds = Some(status.age.as_secs());
     tunnel.rekey_in_seconds = status.rekey_in.map(|time| time.as_secs());
     count(tunnel, region, Some(status.slot_in), status.slot_out);
+}
+
+fn protection(tunnel: &mut Tunnel, suite: Suite, mode: SaMode) {
+    let mode = match mode {
+        SaMode::Tunnel => "tunnel",
+        SaMode::Transport => "transport",
+    };
+    tunnel.protocol = Some(suite.protocol().keyword().to_owned());
+    (tunnel.suite, tunnel.mode) = (Some(suite.to_string()), Some(mode.to_owned()));
 }
 
 fn count(tunnel: &mut Tunnel, region: &Region, slot_in: Option<SlotIndex>, slot_out: Option<SlotIndex>) {

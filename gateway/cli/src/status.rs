@@ -146,7 +146,7 @@ fn tunnels(status: &Status, before: Option<&Status>) -> String {
             state(t.state).to_owned(),
             addresses,
             format!("{} ⇄ {}", t.local_ts.join(" "), t.remote_ts.join(" ")),
-            t.suite.clone().unwrap_or_else(|| "-".into()),
+            protection(t),
             format!("{} pkt, {}", t.packets_in, rate(|t| t.bytes_in)),
             format!("{} pkt, {}", t.packets_out, rate(|t| t.bytes_out)),
             t.age_seconds.map_or_else(|| "-".into(), duration),
@@ -160,6 +160,15 @@ fn tunnels(status: &Status, before: Option<&Status>) -> String {
         }
     }
     out
+}
+
+/// ESP in tunnel mode goes without saying.
+fn protection(tunnel: &Tunnel) -> String {
+    let Some(suite) = &tunnel.suite else { return "-".into() };
+    let protocol = tunnel.protocol.as_ref().filter(|protocol| *protocol != "ESP");
+    let mode = tunnel.mode.as_ref().filter(|mode| *mode != "tunnel");
+    let words = [protocol, Some(suite), mode].into_iter().flatten();
+    words.map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
 fn state(state: TunnelState) -> &'static str {
@@ -234,6 +243,21 @@ mod tests {
         assert!(text.contains("branch/lan  down"), "{text}");
         assert!(text.contains("did not answer IKE_SA_INIT"), "{text}");
         assert!(text.contains("data plane NOT RUNNING"), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_esp_in_tunnel_mode_is_said() {
+        let tunnel = |protocol: &str, mode: &str| Tunnel {
+            suite: Some("sha256".into()),
+            protocol: Some(protocol.into()),
+            mode: Some(mode.into()),
+            ..Tunnel::default()
+        };
+        assert_eq!(protection(&Tunnel::default()), "-");
+        assert_eq!(protection(&tunnel("ESP", "tunnel")), "sha256");
+        assert_eq!(protection(&tunnel("AH", "transport")), "AH sha256 transport");
+        // A control process of before tells neither.
+        assert_eq!(protection(&Tunnel { protocol: None, mode: None, ..tunnel("ESP", "tunnel") }), "sha256");
     }
 
     #[test]

@@ -52,6 +52,12 @@ pub struct Tunnel {
     pub spi_in: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub spi_out: Option<String>,
+    /// `ESP` or `AH`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub protocol: Option<String>,
+    /// `tunnel` or `transport`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mode: Option<String>,
     /// swanctl's word, such as `aes256gcm16`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub suite: Option<String>,

@@ -2,7 +2,7 @@
 
 use crate::message::IkeSpi;
 use core::time::Duration;
-use culvert_model::{ChildId, Identity, SlotIndex, Spi, Suite, TrafficSelector};
+use culvert_model::{ChildId, Identity, SaMode, SlotIndex, Spi, Suite, TrafficSelector};
 use std::net::SocketAddr;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,7 @@ pub struct ChildStatus {
     /// `None` while the outbound SA is held back.
     pub slot_out: Option<SlotIndex>,
     pub suite: Suite,
+    pub mode: SaMode,
     pub esn: bool,
     pub local_ts: Vec<TrafficSelector>,
     pub remote_ts: Vec<TrafficSelector>,

@@ -58,6 +58,7 @@ impl Endpoint {
             slot_in: c.inbound.slot,
             slot_out: c.out_installed.then_some(c.outbound.slot),
             suite: c.suite.suite,
+            mode: c.inbound.mode,
             esn: c.inbound.esn,
             local_ts: c.inbound.local_ts.clone(),
             remote_ts: c.inbound.remote_ts.clone(),
