@@ -92,9 +92,18 @@ fn the_annotated_example_is_accepted_without_a_warning() {
     let text = include_str!("../../../deploy/culvert.toml");
     let config = parse(text);
     assert!(config.warnings().is_empty(), "{}", config.warnings());
-    assert_eq!(config.children().count(), 3);
+    assert_eq!(config.children().count(), 5);
     let names: Vec<_> = config.children().map(|(id, child)| (id.0, child.connection_name(), child.name())).collect();
-    assert_eq!(names, [(0, "branch-7", "lan"), (1, "van", "web"), (2, "lab", "lab")]);
+    assert_eq!(
+        names,
+        [
+            (0, "branch-7", "lan"),
+            (1, "van", "web"),
+            (2, "lab", "lab"),
+            (3, "hosts", "hosts"),
+            (4, "hosts-ah", "hosts-ah")
+        ]
+    );
 }
 
 #[test]
@@ -114,7 +123,7 @@ remote_ts = ["10.2.0.0/16"]
     assert_eq!((all[1].action, all[1].direction), (Action::Bypass, PolicyDirection::Outbound));
     assert_eq!((all[2].action, all[2].direction), (Action::Bypass, PolicyDirection::Inbound));
     assert!(all[3..].iter().all(|p| matches!(p.action, Action::Protect { .. })));
-    assert_eq!(all.len(), 1 + 2 + 6);
+    assert_eq!(all.len(), 1 + 2 + 10);
     let mut ids: Vec<_> = all.iter().map(|p| p.id).collect();
     ids.sort();
     ids.dedup();
