@@ -244,12 +244,17 @@ impl<A: Crypto> Worker<A> {
                     continue;
                 }
             };
+            let octets = opening.packet.data().len() as u64;
+            if sa.hot.limits.are_counted() && !sa.hot.limits.count(&sa.hot.slot, octets) {
+                self.refuse(sa, DropReason::LifetimeExpired, view.now, &head.flow, io);
+                continue;
+            }
             let child = sa.cold.child;
             clamp_packet(&mut opening.packet, &head, sa.hot.mss_clamp, || self.inner_mtu(view, child));
             let Opening { packet, port, group, .. } = opening;
             if let Some(group) = groups.get_mut(group) {
                 group.packets += 1;
-                group.bytes += packet.data().len() as u64;
+                group.bytes += octets;
             }
             match destination {
                 Destination::Elsewhere => transit.push(Transit { packet, origin: Origin::Tunnel, port, head }),
@@ -277,8 +282,10 @@ impl<A: Crypto> Worker<A> {
     fn count_opened(&self, now: Tick, groups: &InboundGroups<A::Key>) {
         for group in groups.iter().filter(|group| group.packets > 0) {
             let Some(sa) = group.sa.as_ref() else { continue };
-            sa.hot.slot.add(SaCounter::Packets.index(), group.packets);
-            sa.hot.slot.add(SaCounter::Bytes.index(), group.bytes);
+            if !sa.hot.limits.are_counted() {
+                sa.hot.slot.add(SaCounter::Packets.index(), group.packets);
+                sa.hot.slot.add(SaCounter::Bytes.index(), group.bytes);
+            }
             sa.hot.slot.touch(seconds(now));
             self.counters.add(WorkerCounter::OpenedPackets, group.packets);
             self.counters.add(WorkerCounter::OpenedBytes, group.bytes);

@@ -297,6 +297,12 @@ impl<A: Crypto> Worker<A> {
                 self.counters.drop(DropReason::SealFailed);
                 continue;
             };
+            // Only now: what fails to be sealed does not count. What is too much has cost a number, of which none is needed.
+            if sa.hot.limits.are_counted() && !sa.hot.limits.count(&sa.hot.slot, sealing.inner_len as u64) {
+                self.counters.drop(DropReason::LifetimeExpired);
+                sa.hot.slot.add(SaCounter::OtherDrops.index(), 1);
+                continue;
+            }
             if sa.hot.encapsulated && sa.hot.outer_v6 {
                 udp_checksum_v6(sealing.packet.data_mut(), usize::from(sealing.front).saturating_sub(udp::LEN));
             }
@@ -314,8 +320,10 @@ impl<A: Crypto> Worker<A> {
         }
         for (group, (count, bytes)) in groups.iter().zip(sums) {
             let Some(hot) = group.hot().filter(|_| count > 0) else { continue };
-            hot.slot.add(SaCounter::Packets.index(), count);
-            hot.slot.add(SaCounter::Bytes.index(), bytes);
+            if !hot.limits.are_counted() {
+                hot.slot.add(SaCounter::Packets.index(), count);
+                hot.slot.add(SaCounter::Bytes.index(), bytes);
+            }
             hot.slot.touch(seconds(now));
             self.counters.add(WorkerCounter::SealedPackets, count);
             self.counters.add(WorkerCounter::SealedBytes, bytes);

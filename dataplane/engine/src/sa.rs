@@ -170,12 +170,32 @@ impl HardLimits {
         }
     }
 
-    /// Has the SA carried all it may, or its time passed? Asked once a burst, because a burst is counted as one.
+    /// Has the SA carried all it may, or its time passed? Asked once a burst, before anything is spent on its packets;
+    /// [`Self::count`] draws the line within a burst.
     pub fn are_reached(&self, slot: &SaSlot, now: Tick) -> bool {
         slot.get(SaCounter::Bytes.index()) >= self.bytes
             || slot.get(SaCounter::Packets.index()) >= self.packets
             || now >= self.until
             || (self.idle != u64::MAX && idle_seconds(slot, self.installed, now) >= self.idle)
+    }
+
+    /// Are packets or octets limited?
+    pub fn are_counted(&self) -> bool {
+        self.bytes != u64::MAX || self.packets != u64::MAX
+    }
+
+    /// Counts a packet of this many octets, unless the SA has carried all it may: exactly, whatever other workers send
+    /// through it meanwhile. The packet that reaches the limit of octets still passes.
+    #[must_use]
+    pub fn count(&self, slot: &SaSlot, octets: u64) -> bool {
+        if !slot.add_below(SaCounter::Packets.index(), 1, self.packets) {
+            return false;
+        }
+        let counted = slot.add_below(SaCounter::Bytes.index(), octets, self.bytes);
+        if !counted {
+            slot.take_back(SaCounter::Packets.index(), 1);
+        }
+        counted
     }
 }
 

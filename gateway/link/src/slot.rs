@@ -141,6 +141,23 @@ impl SaSlot {
         }
     }
 
+    /// As [`Self::add`], unless the counter has reached `limit`: then nothing changes and the answer is `false`. Of several
+    /// threads that ask at the limit, exactly those get a yes that would have, had they asked one after the other.
+    #[must_use]
+    pub fn add_below(&self, index: usize, count: u64, limit: u64) -> bool {
+        let add = |value: u64| (value < limit).then(|| value.saturating_add(count));
+        // Relaxed: the counter orders nothing but itself.
+        self.counter(index)
+            .is_some_and(|counter| counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok())
+    }
+
+    /// Takes back what was added for something that did not come to be.
+    pub fn take_back(&self, index: usize, count: u64) {
+        if let Some(counter) = self.counter(index) {
+            counter.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
     pub fn get(&self, index: usize) -> u64 {
         self.counter(index).map_or(0, |counter| counter.load(Ordering::Relaxed))
     }

@@ -145,6 +145,42 @@ fn counters_are_separate_and_bounded() {
     assert_eq!((slot.sequence(), slot.limit(), slot.replay_top(), slot.child()), (0, 0, 0, ChildId(7)));
 }
 
+/// What reaches the limit still counts; nothing after it does, and a counter that is not there never.
+#[test]
+fn a_limited_counter_stops() {
+    let slot = slot_with(0, 0);
+    let table: &[(u64, u64, bool, u64)] = &[
+        (1, 0, false, 0),
+        (4, 5, true, 4),
+        (4, 5, true, 8),
+        (4, 5, false, 8),
+        (1, 8, false, 8),
+        (1, 9, true, 9),
+        (u64::MAX, u64::MAX, true, u64::MAX),
+        (1, u64::MAX, false, u64::MAX),
+    ];
+    for &(count, limit, expected, after) in table {
+        assert_eq!((slot.add_below(1, count, limit), slot.get(1)), (expected, after), "{count} below {limit}");
+    }
+    slot.take_back(1, 5);
+    assert_eq!(slot.get(1), u64::MAX - 5);
+    assert!(!slot.add_below(SLOT_COUNTERS, 1, 9));
+    slot.take_back(SLOT_COUNTERS, 1);
+    assert_eq!(slot.get(0), 0);
+}
+
+/// As many get a yes as would have, had all asked one after the other.
+#[test]
+fn a_limit_is_exact_across_threads() {
+    const LIMIT: u64 = 100_000;
+    let slot = slot_with(0, 0);
+    let yes: usize = std::thread::scope(|scope| {
+        let threads = [1, 2, 3].map(|_| scope.spawn(|| (0..LIMIT).filter(|_| slot.add_below(0, 3, LIMIT)).count()));
+        threads.into_iter().map(|thread| thread.join().expect("a thread is done")).sum()
+    });
+    assert_eq!((yes as u64, slot.get(0)), (LIMIT.div_ceil(3), LIMIT.div_ceil(3) * 3));
+}
+
 #[test]
 fn reset_is_for_claimed_slots_only() {
     let region = region(2);

@@ -7,6 +7,7 @@ mod bridge;
 mod commands;
 mod fragments;
 mod host_stack;
+mod lifetimes;
 mod oracle;
 mod path_mtu;
 mod policies;

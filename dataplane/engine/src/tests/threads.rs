@@ -12,7 +12,7 @@ use std::sync::Arc;
 const BURSTS: u64 = 300;
 
 /// Worker `index` of the gateway takes the bursts; what it sent.
-fn run(
+pub fn run(
     gateway: &Gateway,
     index: usize,
     port: crate::PortId,
