@@ -5,6 +5,7 @@ mod audit;
 mod bad_input;
 mod bridge;
 mod commands;
+mod cores;
 mod fragments;
 mod host_stack;
 mod lifetimes;
