@@ -8,6 +8,7 @@ mod churn;
 mod commands;
 mod cores;
 mod cpu;
+mod flood;
 mod fragments;
 mod host_stack;
 mod lifetimes;
