@@ -92,8 +92,14 @@ fn admit<B: Buffer>(packet: &mut B, topology: &Topology) -> Result<Head, DropRea
     if martian || one_line || !topology.is_own(source) || topology.is_own(destination) {
         return Err(DropReason::Martian);
     }
-    if head.options {
+    if head.options && !options_admitted(packet.data()) {
         return Err(DropReason::Ipv4Options);
     }
     Ok(head)
+}
+
+/// Well formed, and no source route: that leads elsewhere than to the destination which policies see.
+fn options_admitted(packet: &[u8]) -> bool {
+    let admitted = |option: Result<ipv4::Opt<'_>, _>| option.is_ok_and(|option| !option.is_source_route());
+    ipv4::Header::parse(packet, ChecksumMode::Trusted).is_ok_and(|(header, _)| header.options().all(admitted))
 }

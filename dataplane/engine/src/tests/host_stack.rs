@@ -7,7 +7,7 @@ use crate::{Buffer, PortId};
 use arrayvec::ArrayVec;
 use culvert_model::*;
 use culvert_telemetry::{DropReason, WorkerCounter};
-use culvert_wire::{icmpv4, ipv4, protocol};
+use culvert_wire::{checksum, icmpv4, ipv4, protocol};
 
 /// What leaves when the host sends this one packet.
 fn from_host(gateway: &mut Gateway, packet: &[u8]) -> Vec<(PortId, VecBuffer)> {
@@ -112,7 +112,7 @@ fn what_the_host_sends_passes_the_policies() {
 #[test]
 fn the_host_speaks_for_the_gateway_only() {
     let (mut a, _) = with_host();
-    let bad: [(Vec<u8>, DropReason); 9] = [
+    let bad: [(Vec<u8>, DropReason); 12] = [
         (packet(ip("10.1.0.2"), ip("192.0.2.7"), b"not ours"), DropReason::Martian),
         (packet(ip("10.1.0.1"), ip("192.0.2.1"), b"to itself"), DropReason::Martian),
         (packet(ip("10.1.0.1"), ip("127.0.0.1"), b"loopback"), DropReason::Martian),
@@ -121,6 +121,9 @@ fn the_host_speaks_for_the_gateway_only() {
         (packet(ip("fd00:1::1"), ip("ff02::2"), b"to a group"), DropReason::Multicast),
         (packet(ip("fd00:1::1"), ip("fe80::9"), b"to a line"), DropReason::Martian),
         (packet(ip("10.1.0.1"), ip("10.7.0.2"), b"cut off")[..30].to_vec(), DropReason::Truncated),
+        (with_options(&[131, 7, 4, 10, 9, 9, 1, 0]), DropReason::Ipv4Options),
+        (with_options(&[148, 4, 0, 0, 137, 7, 4, 10, 9, 9, 1, 0]), DropReason::Ipv4Options),
+        (with_options(&[7, 0, 0, 0]), DropReason::Ipv4Options),
         (vec![], DropReason::Truncated),
     ];
     for (packet, reason) in bad {
@@ -132,6 +135,28 @@ fn the_host_speaks_for_the_gateway_only() {
     let mut closed = Gateway::new(1, 7);
     assert!(from_host(&mut closed, &packet(ip("10.1.0.1"), ip("10.1.0.2"), b"early")).is_empty());
     assert_eq!(house_drops(&closed, DropReason::InterfaceDown), 1);
+}
+
+/// To a host of the tunnel's other end.
+fn with_options(options: &[u8]) -> Vec<u8> {
+    let plain = packet(ip("10.1.0.1"), ip("10.7.0.2"), b"by way of");
+    let mut packet = [&plain[..20], options, &plain[20..]].concat();
+    packet[0] = 0x40 | (5 + options.len() / 4) as u8;
+    let len = packet.len() as u16;
+    packet[2..4].copy_from_slice(&len.to_be_bytes());
+    packet[10..12].fill(0);
+    let sum = checksum::of(&packet[..20 + options.len()]).to_be_bytes();
+    packet[10..12].copy_from_slice(&sum);
+    packet
+}
+
+#[test]
+fn options_of_the_host_are_its_own() {
+    let (mut a, _) = with_host();
+    // Record route, router alert.
+    for options in [&[7, 7, 4, 0, 0, 0, 0, 0][..], &[148, 4, 0, 0]] {
+        assert_eq!(from_host(&mut a, &with_options(options)).len(), 1, "{options:?}");
+    }
 }
 
 #[test]
