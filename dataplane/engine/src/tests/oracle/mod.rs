@@ -1,5 +1,8 @@
 //! Scapy as the other end of every SA, in both directions: what one seals, the other opens.
 
+mod headers;
+mod layers;
+mod refusals;
 mod transforms;
 
 use super::rig::*;
@@ -37,6 +40,11 @@ impl Case {
             }
         }
         all
+    }
+
+    fn plain(suite: &str, mode: SaMode, outer_v6: bool) -> Self {
+        let suite = Suite::esp_from_words(suite).or_else(|_| Suite::ah_from_word(suite)).unwrap();
+        Self { suite, mode, esn: false, udp: false, outer_v6 }
     }
 
     /// Last number used before the test: with ESN the upper half must be seen to count, and to grow.
@@ -187,7 +195,10 @@ fn packet_for(case: Case, v6: bool, towards: bool, len: usize) -> Vec<u8> {
 /// One packet through the gateway's outbound SA: forwarded in tunnel mode, the box's own in transport mode.
 fn send(gateway: &mut Gateway, mode: SaMode, packet: &[u8]) -> Option<Vec<u8>> {
     match mode {
-        SaMode::Tunnel => gateway.receive(SECOND, LAN, [frame(host_mac(1), mac(1, LAN), packet)]),
+        SaMode::Tunnel => {
+            let site = gateway.site;
+            gateway.receive(SECOND, LAN, [frame(host_mac(site), mac(site, LAN), packet)]);
+        }
         SaMode::Transport => send_own(gateway, packet),
     }
     only_sent(gateway)
@@ -228,4 +239,18 @@ fn after(mode: SaMode, mut packet: Vec<u8>) -> Vec<u8> {
         (SaMode::Tunnel, _) => _ = ipv4::decrement_ttl(&mut packet),
     }
     packet
+}
+
+/// The lengths in the IP header as long as the packet, and the IPv4 checksum.
+fn mend(packet: &mut [u8]) {
+    let len = packet.len() as u16;
+    if packet[0] >> 4 == 6 {
+        packet[4..6].copy_from_slice(&(len - 40).to_be_bytes());
+        return;
+    }
+    let header_len = usize::from(packet[0] & 15) * 4;
+    packet[2..4].copy_from_slice(&len.to_be_bytes());
+    packet[10..12].fill(0);
+    let sum = culvert_wire::checksum::of(&packet[..header_len]).to_be_bytes();
+    packet[10..12].copy_from_slice(&sum);
 }

@@ -22,8 +22,9 @@ import sys
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, aead, algorithms, modes
 from scapy.compat import raw
+from scapy.layers import ipsec
 from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrRouting
 from scapy.layers.ipsec import (
     AH,
     AUTH_ALGOS,
@@ -33,10 +34,20 @@ from scapy.layers.ipsec import (
     CryptAlgo,
     IPSecIntegrityError,
     SecurityAssociation,
-    zero_mutable_fields,
 )
+from scapy.packet import Raw
 
 AES_KEYS = (16, 24, 32)
+scapys_zero_mutable_fields = ipsec.zero_mutable_fields
+
+
+def zero_mutable_fields(pkt, sending=False):
+    """Scapy's sender turns a route around even if it is used up (RFC 4302 section 3.3.3.1.2.2)."""
+    route = pkt.getlayer(IPv6ExtHdrRouting)
+    return scapys_zero_mutable_fields(pkt, sending and not (route and route.segleft == 0))
+
+
+ipsec.zero_mutable_fields = zero_mutable_fields
 
 
 def salted(sa, iv, **_):
@@ -256,9 +267,12 @@ class Sa:
         outer = packet(octets)
         if self.udp:
             outer = without_udp(outer)
-        if self.protocol not in outer:
-            raise IPSecIntegrityError("no such header")
+        if self.protocol not in outer or outer.spi != self.spi:
+            raise IPSecIntegrityError("another SA")
         low = outer[self.protocol].seq
+        if self.header is None and outer.version == 6:
+            # Scapy takes what was behind ESP for what the IPv6 header announces, even if there are others between.
+            outer.guess_payload_class = lambda _: Raw
         return bytes(self.association(low, self.protocol is AH and ESP in outer).decrypt(outer))
 
 
