@@ -61,7 +61,7 @@ mod ipsec_mb {
             // Only ever behind a pointer; its fields move between versions.
             .blocklist_type("IMB_MGR")
             .raw_line("#[repr(C)]\n#[derive(Debug)]\npub struct IMB_MGR {\n    _opaque: [u8; 0],\n}")
-            .allowlist_function("culvert_.*|alloc_mb_mgr|free_mb_mgr|init_mb_mgr_auto|imb_get_errno|imb_get_strerror")
+            .allowlist_function("culvert_.*|alloc_mb_mgr|free_mb_mgr|init_mb_mgr_auto")
             .allowlist_function("imb_get_version_str|imb_clear_mem")
             .blocklist_type("IMB_JOB")
             .raw_line("#[repr(C)]\n#[derive(Debug)]\npub struct IMB_JOB {\n    _opaque: [u8; 0],\n}")

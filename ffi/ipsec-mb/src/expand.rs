@@ -30,13 +30,23 @@ pub(crate) struct Expanders {
     pub sha512: HashBlock,
 }
 
+static EXPANDERS: OnceLock<Expanders> = OnceLock::new();
+
+/// Of the first manager, which is made before there are packets.
 pub(crate) fn expanders() -> Result<&'static Expanders, ManagerError> {
-    static EXPANDERS: OnceLock<Expanders> = OnceLock::new();
-    if let Some(found) = EXPANDERS.get() {
-        return Ok(found);
+    if EXPANDERS.get().is_none() {
+        Manager::new()?;
     }
-    let found = find(&Manager::new()?).ok_or(ManagerError::Incomplete)?;
-    Ok(EXPANDERS.get_or_init(|| found))
+    EXPANDERS.get().ok_or(ManagerError::Incomplete)
+}
+
+/// Keeps those of this manager, unless there are some.
+pub(crate) fn remember(manager: &Manager) -> Result<(), ManagerError> {
+    if EXPANDERS.get().is_none() {
+        let found = find(manager).ok_or(ManagerError::Incomplete)?;
+        EXPANDERS.get_or_init(|| found);
+    }
+    Ok(())
 }
 
 fn find(manager: &Manager) -> Option<Expanders> {

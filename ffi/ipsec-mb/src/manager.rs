@@ -10,6 +10,7 @@ use core::ptr::{self, NonNull};
 use ipsec_mb_sys as sys;
 use subtle::ConstantTimeEq;
 
+use crate::expand::remember;
 use crate::key::KeySchedule;
 
 /// Octets of nonce, and of tag.
@@ -94,7 +95,12 @@ impl Manager {
         // SAFETY: no flags.
         let raw = NonNull::new(unsafe { sys::alloc_mb_mgr(0) }).ok_or(ManagerError::NoMemory)?;
         match ciphers(raw) {
-            Ok(ciphers) => Ok(Self { raw, ciphers, context: Box::new(MaybeUninit::zeroed()), _not_sync: PhantomData }),
+            Ok(ciphers) => {
+                let context = Box::new(MaybeUninit::zeroed());
+                let manager = Self { raw, ciphers, context, _not_sync: PhantomData };
+                remember(&manager)?;
+                Ok(manager)
+            }
             Err(error) => {
                 // SAFETY: allocated above, and not used after this.
                 unsafe { sys::free_mb_mgr(raw.as_ptr()) };
@@ -239,7 +245,7 @@ fn ciphers(raw: NonNull<sys::IMB_MGR>) -> Result<Ciphers, ManagerError> {
     // SAFETY: a live manager; the architecture need not be told.
     unsafe { sys::init_mb_mgr_auto(raw, ptr::null_mut()) };
     // SAFETY: a live manager.
-    match unsafe { sys::imb_get_errno(raw) } {
+    match unsafe { sys::culvert_errno(raw) } {
         0 => {}
         error => return Err(ManagerError::Init(error)),
     }

@@ -6,13 +6,15 @@ use core::ptr;
 
 use ipsec_mb_sys as sys;
 
-use crate::key::{AesKey, ChaChaKey, MacAlgorithm, MacKey};
+use crate::key::{AesKey, ChaChaKey, KeyLength, MacAlgorithm, MacKey};
 use crate::manager::Manager;
 
 /// Longest tag, octets: HMAC-SHA2-512-256.
 pub const MAX_TAG: usize = 32;
 /// Longest additional data, octets: SPI and extended sequence number.
 pub const MAX_AAD: usize = 12;
+/// The library counts octets of a job in 16 bits.
+const MAX_LEN: usize = 65_534;
 
 /// Encrypts, authenticates nothing.
 #[derive(Clone, Copy)]
@@ -37,6 +39,9 @@ enum Direction {
 }
 
 /// One packet's work. Nothing happens to it before [`Manager::run`].
+///
+/// What the library would refuse is no task: a refusal is remembered for the whole process, and fails the self-test of a
+/// manager that another thread makes at that moment.
 pub struct Task<'a> {
     data: &'a mut [u8],
     what: What<'a>,
@@ -58,7 +63,8 @@ enum What<'a> {
 }
 
 impl<'a> Task<'a> {
-    /// Encrypts `ciphered`, then makes the tag of `authenticated`. `None` where a range is not in `data`.
+    /// Encrypts `ciphered`, then makes the tag of `authenticated`. `None`, as of all of these, where a range is not in
+    /// `data`, or the algorithm cannot work on it, such as half a block.
     pub fn encrypt_then_mac(
         data: &'a mut [u8],
         cipher: Cipher<'a>,
@@ -97,8 +103,11 @@ impl<'a> Task<'a> {
         ciphered: Range<usize>,
         authenticated: Range<usize>,
     ) -> Option<Self> {
-        data.get(ciphered.clone())?;
-        data.get(authenticated.clone())?;
+        let ciphered_len = data.get(ciphered.clone())?.len();
+        let authenticated_len = data.get(authenticated.clone())?.len();
+        if ciphered_len.max(authenticated_len) > MAX_LEN || !what.takes(ciphered_len, authenticated_len) {
+            return None;
+        }
         let mut iv = [0; 16];
         match &what {
             What::Separate { cipher: Some(Cipher::Cbc { iv: given, .. }), .. } => iv = *given,
@@ -118,7 +127,7 @@ impl<'a> Task<'a> {
     }
 
     /// The data and the tag: as long as the algorithm makes it, zero behind that. `None` where the task was not run, or the
-    /// library refused it, as it does with half a block.
+    /// library refused it.
     pub fn finish(self) -> Option<(&'a mut [u8], [u8; MAX_TAG])> {
         self.done.then_some((self.data, self.tag))
     }
@@ -169,6 +178,22 @@ impl<'a> Task<'a> {
     }
 }
 
+impl What<'_> {
+    /// Can this be done to so many octets? As the library asks it.
+    fn takes(&self, ciphered: usize, authenticated: usize) -> bool {
+        match self {
+            Self::Separate { cipher, mac } => {
+                let whole = !matches!(cipher, Some(Cipher::Cbc { .. })) || ciphered.is_multiple_of(16);
+                whole && (mac.is_none() || authenticated > 0)
+            }
+            Self::Aead(Aead::Ccm { key, tag_len, .. }) => {
+                key.length() != KeyLength::Aes192 && (4..=16).contains(tag_len) && tag_len.is_multiple_of(2)
+            }
+            Self::Aead(Aead::ChaCha20Poly1305 { .. }) => true,
+        }
+    }
+}
+
 impl Cipher<'_> {
     fn tell(&self, raw: &mut sys::culvert_task) {
         let (key, mode) = match self {
@@ -206,7 +231,7 @@ impl Aead<'_> {
                     Direction::Decrypt => sys::IMB_ORDER_CIPHER_HASH,
                 };
                 (raw.enc_keys, raw.dec_keys, raw.key_len) = (key.encrypt(), key.decrypt(), key.length().octets());
-                (raw.iv_len, raw.tag_len) = (11, (*tag_len).min(MAX_TAG) as u64);
+                (raw.iv_len, raw.tag_len) = (11, *tag_len as u64);
             }
             Self::ChaCha20Poly1305 { key, .. } => {
                 (raw.cipher, raw.hash) = (sys::IMB_CIPHER_CHACHA20_POLY1305, sys::IMB_AUTH_CHACHA20_POLY1305);
