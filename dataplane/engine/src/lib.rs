@@ -35,6 +35,10 @@
 //!   about a packet out of a tunnel, which may quote it.
 //! * An ESP packet must come from its SA's peer address, unless the SA is UDP-encapsulated (RFC 4301 §4.1 looks at the
 //!   SPI alone).
+//! * A bump in the wire judges IP packets with one VLAN tag at most, drops frames with more, and passes other protocols that
+//!   could carry IP (PPPoE, MPLS). Fragments that a policy with ports would have to wait for are dropped there.
+//! * Packets of the host's own stack go in clear where no entry matches, like the box's own answers; it has no multicast and
+//!   no link-local addresses of the lines.
 //! * Datagrams larger than a packet buffer are neither put together nor sent: IKE messages above some 2,000 octets.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]

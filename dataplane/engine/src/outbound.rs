@@ -160,7 +160,10 @@ impl<A: Crypto> Worker<A> {
             Some(sa) => sa,
             None => self.shared.outbound_of(child)?,
         };
-        let (hop, inner_mtu) = sa.as_ref().map_or((None, 0), |sa| self.way_of(view, sa, MAX_LAYERS));
+        let (hop, mut inner_mtu) = sa.as_ref().map_or((None, 0), |sa| self.way_of(view, sa, MAX_LAYERS));
+        if let Some(tunnel) = sa.as_ref().and_then(|sa| view.topology.tunnel_mtu(sa.cold.interface?)) {
+            inner_mtu = inner_mtu.min(usize::from(tunnel));
+        }
         let expired = sa.as_ref().is_some_and(|sa| sa.hot.limits.are_reached(&sa.hot.slot, view.now));
         groups.push(OutboundGroup { child, populated, sa, hop, inner_mtu, expired, wanting: 0, next: 0, left: 0 });
         Some(groups.len() - 1)

@@ -7,8 +7,8 @@ use core::mem::size_of;
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use culvert_link::{SaSlot, SlotRef};
 use culvert_model::{
-    ChildId, Direction, Encapsulation, Flow, Handling, IpsecProtocol, Lifetime, MssClamp, SaMode, SaSpec, SlotIndex,
-    Spi, Suite, TrafficSelector, Tunnel,
+    ChildId, Direction, Encapsulation, Flow, Handling, InterfaceId, IpsecProtocol, Lifetime, MssClamp, SaMode, SaSpec,
+    SlotIndex, Spi, Suite, TrafficSelector, Tunnel,
 };
 use culvert_telemetry::SaCounter;
 use culvert_wire::nat_traversal::NAT_TRAVERSAL_PORT;
@@ -137,6 +137,8 @@ pub(crate) struct Cold {
     pub installed: Tick,
     pub handling: Handling,
     pub bundle: Option<ChildId>,
+    /// The tunnel interface it carries the packets of.
+    pub interface: Option<InterfaceId>,
     pub local_ts: Vec<TrafficSelector>,
     pub remote_ts: Vec<TrafficSelector>,
 }
@@ -220,6 +222,7 @@ impl Cold {
             installed,
             handling: spec.handling,
             bundle: spec.bundle,
+            interface: spec.interface,
             local_ts: spec.local_ts.clone(),
             remote_ts: spec.remote_ts.clone(),
         }

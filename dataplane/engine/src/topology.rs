@@ -226,6 +226,11 @@ impl Topology {
         is_tunnel.then_some(InterfaceId(port.0))
     }
 
+    /// The largest packet that may be routed into this tunnel interface.
+    pub fn tunnel_mtu(&self, interface: InterfaceId) -> Option<u16> {
+        self.interface(PortId(interface.0)).map(|interface| interface.mtu)
+    }
+
     /// Must a packet from `source` have come through a tunnel, because the way back is one? RFC 4301 §5.2 in terms of
     /// routes.
     pub fn must_come_by_tunnel(&self, source: IpAddr) -> bool {

@@ -22,7 +22,10 @@ pub const MAX_KEPT: usize = 4096;
 pub const MAX_PAYLOAD: usize = 65_535;
 
 /// Control → data plane. Each travels with a token, which the [`Event::Done`] that answers it repeats.
-#[expect(clippy::large_enum_variant, reason = "one at a time, and mostly the largest: a box would be one allocation more")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, and mostly the largest: a box would be one allocation more"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Inbound: usable at once. Outbound: becomes *the* SA of its child.

@@ -17,13 +17,17 @@ fn any() -> Vec<TrafficSelector> {
 
 /// A site whose peer's networks, and 172.16.0.0/12, are routed into a tunnel interface with an address of its own.
 fn site(site: u8, peer: u8) -> Gateway {
+    site_of(site, peer, 1500)
+}
+
+fn site_of(site: u8, peer: u8, mtu: u16) -> Gateway {
     let region = Region::anonymous(Layout { slots: 64, ring_bytes: culvert_link::MIN_RING_BYTES }).unwrap();
     let mut all = interfaces(site);
     all.push(Interface {
         port: TUNNEL,
         attachment: Attachment::Tunnel,
         mac: [0; 6],
-        mtu: 1500,
+        mtu,
         addresses: vec![format!("10.255.0.{site}/24").parse().unwrap()],
     });
     let into = |destination: String| Route { destination: destination.parse().unwrap(), via: None, port: Some(TUNNEL) };
@@ -103,6 +107,28 @@ fn its_addresses_answer_through_the_tunnel_and_from_the_lan() {
     // Nothing is said on its behalf on any wire.
     a.house.tick(SECOND, &mut a.io);
     assert_eq!(a.io.sent.len(), 6, "two addresses and a link-local one on each of two ports");
+}
+
+#[test]
+fn its_own_mtu_holds_where_it_is_less_than_the_tunnels() {
+    for (interface, told) in [(Some(InterfaceId(TUNNEL.0)), true), (None, false)] {
+        let (mut a, mut b) = (small_site(), site(7, 1));
+        let (inbound, outbound) = specs(&a, &b, Kind::PLAIN, 1);
+        b.install(&SaSpec { local_ts: any(), remote_ts: any(), ..inbound }).unwrap();
+        a.install(&SaSpec { local_ts: any(), remote_ts: any(), interface, ..outbound }).unwrap();
+        let fits = frame(host_mac(1), mac(1, LAN), &packet(ip("10.1.0.2"), ip("10.7.0.2"), &[0; 972]));
+        assert_eq!(a.receive_one(LAN, fits), None);
+        assert_eq!(a.sent().len(), 1);
+        let large = frame(host_mac(1), mac(1, LAN), &packet(ip("10.1.0.2"), ip("10.7.0.2"), &[0; 973]));
+        assert_eq!(a.receive_one(LAN, large), None);
+        assert_eq!(matches!(a.io.punts.as_slice(), [Punt::TooBig { mtu: 1000, .. }]), told, "{:?}", a.io.punts);
+        assert_eq!(a.sent().is_empty(), told);
+    }
+}
+
+/// [`site`] 1, whose tunnel interface takes packets of 1000 octets.
+fn small_site() -> Gateway {
+    site_of(1, 7, 1000)
 }
 
 #[test]
