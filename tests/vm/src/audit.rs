@@ -49,6 +49,8 @@ pub struct Audit {
     pub cut: u64,
     /// Packets that it refused because they were too big and not to be cut.
     pub refused: u64,
+    /// Packets that reached a host with a wrong checksum in the upper layer: deciphered wrongly, and yet authentic.
+    pub garbled: u64,
     pub culvert_drops: BTreeMap<String, u64>,
     /// `/proc/net/xfrm_stat`.
     pub linux_errors: BTreeMap<String, u64>,
@@ -67,8 +69,11 @@ impl Audit {
             linux_in,
             linux_out,
             passed: passed(&network.router.run(&["nft", "list", "counters", "table", "inet", "passed"])?),
-            cut: column(&snmp, "FragCreates"),
-            refused: column(&snmp, "FragFails") + words_and_numbers(&snmp6).get("Ip6InTooBigErrors").unwrap_or(&0),
+            garbled: wrong_checksums(&network.host.run(&["sh", "-c", HOST_COUNTERS])?)
+                + wrong_checksums(&guest.run(&format!("ip netns exec host sh -c '{HOST_COUNTERS}'"))?),
+            cut: column(&snmp, "Ip:", "FragCreates"),
+            refused: column(&snmp, "Ip:", "FragFails")
+                + words_and_numbers(&snmp6).get("Ip6InTooBigErrors").unwrap_or(&0),
             culvert_drops: status.drops,
             linux_errors: words_and_numbers(&guest.run("cat /proc/net/xfrm_stat")?),
         })
@@ -83,6 +88,7 @@ impl Audit {
             linux_out: self.linux_out.saturating_sub(before.linux_out),
             passed: growth(&self.passed, &before.passed),
             cut: self.cut.saturating_sub(before.cut),
+            garbled: self.garbled.saturating_sub(before.garbled),
             refused: self.refused.saturating_sub(before.refused),
             culvert_drops: growth(&self.culvert_drops, &before.culvert_drops),
             linux_errors: growth(&self.linux_errors, &before.linux_errors),
@@ -98,6 +104,7 @@ impl Audit {
             && self.culvert_out > 0
             && self.passed.get(kind) == Some(&all)
             && self.passed_only(&[kind])
+            && self.garbled == 0
             && self.culvert_drops.is_empty()
             && self.linux_errors.is_empty();
         self.judged(clean, &format!("not only {kind}, or not as many everywhere"))
@@ -173,9 +180,16 @@ fn passed(listed: &str) -> BTreeMap<String, u64> {
     counts
 }
 
-/// A number out of the lines that begin with `Ip:`, the first of which holds the names.
-fn column(snmp: &str, wanted: &str) -> u64 {
-    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Ip:")).map(str::split_whitespace);
+const HOST_COUNTERS: &str = "cat /proc/net/snmp /proc/net/snmp6";
+
+fn wrong_checksums(counters: &str) -> u64 {
+    let of = |protocol| column(counters, protocol, "InCsumErrors");
+    of("Icmp:") + of("Tcp:") + words_and_numbers(counters).get("Icmp6InCsumErrors").unwrap_or(&0)
+}
+
+/// A number out of the lines that begin with `protocol`, the first of which holds the names.
+fn column(snmp: &str, protocol: &str, wanted: &str) -> u64 {
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix(protocol)).map(str::split_whitespace);
     let (Some(names), Some(counts)) = (lines.next(), lines.next()) else { return 0 };
     let found = names.zip(counts).find(|(name, _)| *name == wanted);
     found.and_then(|(_, count)| count.parse().ok()).unwrap_or(0)
@@ -236,7 +250,9 @@ src 198.51.100.2 dst 192.0.2.1
         let before = words_and_numbers("XfrmInError\t2\nXfrmInNoStates \t0\n");
         let now = words_and_numbers("XfrmInError\t5\nXfrmInNoStates \t0\n");
         assert_eq!(growth(&now, &before), BTreeMap::from([("XfrmInError".to_owned(), 3)]));
-        assert_eq!(column("Ip: Forwarding FragCreates Out\nIp: 1 12 3\nIcmp: 5\n", "FragCreates"), 12);
+        assert_eq!(column("Ip: Forwarding FragCreates Out\nIp: 1 12 3\nIcmp: 5\n", "Ip:", "FragCreates"), 12);
+        let counters = "Icmp: InMsgs InCsumErrors\nIcmp: 9 1\nTcp: InCsumErrors\nTcp: 2\nIcmp6InCsumErrors\t4\n";
+        assert_eq!(wrong_checksums(counters), 7);
         assert_eq!(passed("counter n_esp {\n packets 7 bytes 1\n }"), BTreeMap::from([("esp".to_owned(), 7)]));
     }
 }
