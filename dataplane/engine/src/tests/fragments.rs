@@ -239,24 +239,31 @@ fn routed_pair() -> (Gateway, Gateway) {
     (a, b)
 }
 
+const PROTECT: Action = Action::Protect { child: CHILD, trap: false };
+
 /// PROTECT for UDP to port 2000 between the two networks, BYPASS for the rest.
 fn protect_one_port(gateway: &mut Gateway, site: u8) {
+    let protect = one_port(site, PROTECT);
+    gateway.policies(std::iter::once(protect).chain(bypass_all()));
+}
+
+/// What becomes of UDP to port 2000.
+fn one_port(site: u8, action: Action) -> Policy {
     let port = |port: u16| PortRange::new(port, port).unwrap();
     let with_port = |selectors: Vec<TrafficSelector>, ports: PortRange| -> Vec<TrafficSelector> {
         let one = |ts: TrafficSelector| TrafficSelector { protocol: Some(protocol::UDP), ports, ..ts };
         selectors.into_iter().map(one).collect()
     };
-    let protect = Policy {
+    Policy {
         id: PolicyId(50),
         direction: PolicyDirection::Outbound,
         priority: 1,
         local: with_port(lans(site), PortRange::ANY),
         remote: with_port(lans(7), port(2000)),
-        action: Action::Protect { child: CHILD, trap: false },
+        action,
         interface: None,
         pfp: Pfp::NONE,
-    };
-    gateway.policies(std::iter::once(protect).chain(bypass_all()));
+    }
 }
 
 /// From host 1 to host 7, cut into pieces as a host does.
@@ -299,6 +306,19 @@ fn pieces_follow_the_policy_of_the_whole() {
             assert_eq!(joined.data()[at..], whole[at..]);
         }
         assert_eq!((house_all(&a), a.all_drops(), house_all(&b), b.all_drops()), (0, 0, 0, 0));
+    }
+}
+
+#[test]
+fn a_bypass_with_ports_tears_no_datagram_apart() {
+    let (mut a, _) = routed_pair();
+    let protect = Policy { id: PolicyId(60), priority: 5, local: lans(1), remote: lans(7), ..one_port(1, PROTECT) };
+    a.policies([one_port(1, Action::Bypass), protect].into_iter().chain(bypass_all()));
+    for (port, protected) in [(2000, false), (2001, true)] {
+        let (_, pieces) = datagram_in_pieces(false, port);
+        let out = receive_all(&mut a, SECOND, LAN, pieces);
+        assert_eq!(out.len(), 3);
+        assert!(out.iter().all(|frame| (inner(frame)[9] == protocol::ESP) == protected), "port {port}");
     }
 }
 

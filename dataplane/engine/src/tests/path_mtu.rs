@@ -113,7 +113,8 @@ fn forgers_do_not() {
         let wire = sealed(&mut a, SECOND);
         let upper = if kind.outer_v6 { 40 } else { 20 } + if kind.udp { 8 } else { 0 };
         // Another SPI, a number never sent, another peer, other addresses of ours, no room for an SPI.
-        let changes: [&dyn Fn(&mut Vec<u8>); 5] = [
+        type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+        let changes: [Change<'_>; 5] = [
             &|wire| wire[upper] ^= 1,
             &|wire| wire[upper + 7] += 1,
             &|wire| wire[if kind.outer_v6 { 39 } else { 19 }] ^= 1,
