@@ -41,6 +41,14 @@ mod culvert_begins {
         modp3072: "aes128gcm16-prfsha256-modp3072", "aes128gcm16";
         modp4096: "aes128gcm16-prfsha256-modp4096", "aes128gcm16";
         pfs_x25519: "aes256gcm16-prfsha384-x25519", "aes256gcm16-x25519";
+        esp_cbc_sha256: "aes128gcm16-prfsha256-x25519", "aes128-sha256";
+        esp_cbc_sha1: "aes128gcm16-prfsha256-x25519", "aes256-sha1";
+        esp_cbc_sha512: "aes128gcm16-prfsha256-x25519", "aes192-sha512";
+        esp_ctr_sha384: "aes128gcm16-prfsha256-x25519", "aes256ctr-sha384";
+        esp_gcm8: "aes128gcm16-prfsha256-x25519", "aes128gcm8";
+        esp_gcm12: "aes128gcm16-prfsha256-x25519", "aes192gcm12";
+        esp_ccm: "aes128gcm16-prfsha256-x25519", "aes256ccm16";
+        esp_chacha20: "aes128gcm16-prfsha256-x25519", "chacha20poly1305";
     }
 }
 
@@ -57,5 +65,9 @@ mod strongswan_begins {
         modp2048: "aes128gcm16-prfsha256-modp2048", "aes128gcm16";
         modp3072: "aes128gcm16-prfsha256-modp3072", "aes128gcm16";
         modp4096: "aes128gcm16-prfsha256-modp4096", "aes128gcm16";
+        esp_cbc_sha256: "aes128gcm16-prfsha256-x25519", "aes128-sha256";
+        esp_ctr_sha1: "aes128gcm16-prfsha256-x25519", "aes128ctr-sha1";
+        esp_chacha20: "aes128gcm16-prfsha256-x25519", "chacha20poly1305";
+        esp_ccm12: "aes128gcm16-prfsha256-x25519", "aes128ccm12";
     }
 }
