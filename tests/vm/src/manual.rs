@@ -126,8 +126,9 @@ impl<'a> Manual<'a> {
         let mode = if self.row.mode == SaMode::Tunnel { "tunnel" } else { "transport" };
         for (from, to, way) in [(ours, theirs, Way::ToGuest), (theirs, ours, Way::FromGuest)] {
             let mut key = self.key(way);
-            if self.row.talk == Talk::WrongKey {
-                key[0] ^= 1;
+            // The last octet: behind a cipher's key that of the integrity algorithm, which has to notice.
+            if let (Talk::WrongKey, Some(last)) = (self.row.talk, key.last_mut()) {
+                *last ^= 1;
             }
             // `af-unspec`: packets of both families inside.
             let _ = writeln!(

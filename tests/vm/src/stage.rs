@@ -65,7 +65,7 @@ impl Stream {
         self.0.wait(Duration::from_secs(5))?;
         let totals = self.0.log_tail(2);
         match sent_and_received(&totals) {
-            Some((sent, received)) if received >= 20 && sent <= received + 1 => Ok(()),
+            Some((sent, received)) if received >= 5 && sent <= received + 1 => Ok(()),
             _ => Err(LabError::Status(totals)),
         }
     }
