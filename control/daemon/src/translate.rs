@@ -103,6 +103,8 @@ fn child(id: ChildId, from: &Child, bundle: Option<ChildId>) -> ike::Child {
         mode: from.mode,
         handling: from.headers.handling(),
         bundle,
+        populates: !from.populate_from_packet.is_empty(),
+        populated: false,
         start_action: match from.start_action {
             StartAction::None => ike::StartAction::None,
             StartAction::Start => ike::StartAction::Start,

@@ -32,10 +32,26 @@ pub(crate) enum ChildState {
     Deleting,
 }
 
+/// What one outbound SA at a time is for: a child, or, where it is populated from packets, certain values of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lane {
+    child: ChildId,
+    values: String,
+}
+
+impl Lane {
+    fn new(config: &crate::Child, local_ts: &[TrafficSelector], remote_ts: &[TrafficSelector]) -> Self {
+        let populated = config.populated || config.populates;
+        let words = || local_ts.iter().chain(remote_ts).map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        Self { child: config.id, values: if populated { words() } else { String::new() } }
+    }
+}
+
 pub(crate) struct ChildSa {
     /// Index in the connection.
     pub child: usize,
     pub id: ChildId,
+    pub lane: Lane,
     pub inbound: SaSpec,
     pub outbound: SaSpec,
     pub out_installed: bool,
@@ -128,6 +144,7 @@ impl ChildSa {
         Some(Self {
             child: agreed.child,
             id: config.id,
+            lane: Lane::new(&config, &inbound.local_ts, &inbound.remote_ts),
             inbound,
             outbound,
             out_installed: false,

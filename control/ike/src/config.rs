@@ -56,6 +56,10 @@ pub struct Child {
     pub handling: Handling,
     /// SA bundle: the child whose SAs this one's packets go through.
     pub bundle: Option<ChildId>,
+    /// Its acquires ask for SAs of packets' values, one for each.
+    pub populates: bool,
+    /// Made for the values of a packet, beside the configured child of the same number.
+    pub populated: bool,
     pub start_action: StartAction,
     pub dpd_action: DownAction,
     pub close_action: DownAction,

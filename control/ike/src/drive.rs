@@ -191,7 +191,7 @@ impl IkeSa {
             && child.state == ChildState::Installed
         {
             child.confirmed = true;
-            core.deferred.push_back(Deferred::Reselect(child.id));
+            core.deferred.push_back(Deferred::Reselect(child.lane.clone()));
         }
     }
 

@@ -219,6 +219,11 @@ impl Established {
     }
 
     /// Is there, or will there soon be, a pair for the child?
+    /// Has it SAs of this child, in whatever state?
+    pub fn holds(&self, child: usize) -> bool {
+        self.children.iter().any(|c| c.child == child)
+    }
+
     pub fn serves(&self, child: usize) -> bool {
         self.children.iter().any(|c| c.child == child && c.is_live())
             || self.tasks.iter().any(|t| t.kind == TaskKind::CreateChild { child })

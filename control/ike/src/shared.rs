@@ -1,12 +1,13 @@
 //! What all IKE SAs of an endpoint share.
 
+use crate::child::Lane;
 use crate::{
     ComputeJob, ComputeToken, Config, Datagram, DownReason, FailureReason, Output, Report, Step, api::Work,
     child::ChildSa, cookie::Cookies, message::IkeSpi, sa::IkeSa, sad::Sad,
 };
 use core::time::Duration;
 use culvert_crypto::Provider;
-use culvert_model::{ChildId, SlotIndex};
+use culvert_model::SlotIndex;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
@@ -46,7 +47,7 @@ pub(crate) enum Deferred {
         step: Step,
         reason: FailureReason,
     },
-    Reselect(ChildId),
+    Reselect(Lane),
     Retire {
         child: Box<ChildSa>,
         conn: usize,
@@ -63,8 +64,8 @@ pub(crate) struct Core {
     pub deferred: VecDeque<Deferred>,
     pub cookies: Cookies,
     pub computes: BTreeMap<ComputeToken, SaId>,
-    /// The outbound SA of each child, by its slot.
-    pub current: BTreeMap<ChildId, SlotIndex>,
+    /// The outbound SA of each child, or of each of its values, by its slot.
+    pub current: BTreeMap<Lane, SlotIndex>,
     pub shutdown: bool,
     /// Connections with an established IKE SA.
     pub established: BTreeSet<usize>,

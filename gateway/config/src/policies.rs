@@ -1,7 +1,7 @@
 //! The security policy database that a configuration stands for.
 
 use crate::schema::{Child, Connection, ManualSa, PolicyEntry};
-use crate::words::{PolicyAction, PolicyWay, StartAction};
+use crate::words::{PfpField, PolicyAction, PolicyWay, StartAction};
 use crate::{Config, DownAction};
 use culvert_model::{Action, ChildId, InterfaceId, Pfp, Policy, PolicyDirection, PolicyId, TrafficSelector};
 
@@ -46,6 +46,22 @@ impl<'a> ChildRef<'a> {
         match self {
             Self::Ike(_, child) => (&child.local_ts, &child.remote_ts),
             Self::Manual(sa) => (&sa.local_ts, &sa.remote_ts),
+        }
+    }
+
+    /// What an acquire takes from its packet.
+    fn pfp(&self) -> Pfp {
+        let fields = match self {
+            Self::Ike(_, child) => child.populate_from_packet.as_slice(),
+            Self::Manual(_) => &[],
+        };
+        let has = |field| fields.contains(&field);
+        Pfp {
+            local_addr: has(PfpField::LocalAddr),
+            remote_addr: has(PfpField::RemoteAddr),
+            protocol: has(PfpField::Protocol),
+            local_port: has(PfpField::LocalPort),
+            remote_port: has(PfpField::RemotePort),
         }
     }
 
@@ -98,7 +114,7 @@ pub fn policies(config: &Config) -> Vec<Policy> {
                 remote: remote.to_vec(),
                 action,
                 interface,
-                pfp: Pfp::NONE,
+                pfp: child.pfp(),
             });
         }
     }

@@ -5,7 +5,7 @@ use crate::headers::Headers;
 use crate::kinds::*;
 use crate::reader::{Flag, Int, List, Many, Maybe, Some1, Sub};
 use crate::selector::Selector;
-use crate::words::{AuthMethod, DownAction, Idle, Memory, PolicyAction, PolicyWay, StartAction};
+use crate::words::{AuthMethod, DownAction, Idle, Memory, PfpField, PolicyAction, PolicyWay, StartAction};
 use culvert_model::{EspProposal, Identity, IkeProposal, SaMode, Spi, Suite, TrafficSelector};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -200,6 +200,9 @@ section! {
         /// "tunnel" puts a new IP header around each packet; "transport" keeps its own, and is for the traffic of the two
         /// ends themselves, without a NAT between them.
         mode: SaMode as Word<SaMode> = "\"tunnel\"";
+        /// Ask for an SA with the values of the packet that raised it in these fields, instead of the whole of the selectors
+        /// (RFC 4301 §4.4.1.2): one SA for each. Works with `start_action = "trap"`; say the same on both ends.
+        populate_from_packet: Vec<PfpField> as List<Word<PfpField>> = "[]";
         /// When to bring it up: "none" only when the peer asks, "start" at once, "trap" by the first packet.
         start_action: StartAction as Word<StartAction> = "\"none\"";
         /// When the peer is dead: "clear" does nothing, "trap" waits for a packet, "restart" tries at once.

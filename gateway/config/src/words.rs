@@ -75,6 +75,15 @@ words! {
     PolicyAction { Bypass = "bypass", Discard = "discard", }
     => not_yet { "protect" => "a [[connection.child]] or [[manual_sa]] makes the PROTECT policies of its traffic", }
 
+    /// A field of a packet that an SA can be for.
+    PfpField {
+        LocalAddr = "local_addr",
+        RemoteAddr = "remote_addr",
+        Protocol = "protocol",
+        LocalPort = "local_port",
+        RemotePort = "remote_port",
+    }
+
     /// Which way a policy looks.
     PolicyWay { Both = "both", Out = "out", In = "in", }
 }

@@ -17,7 +17,7 @@ use std::{
 #[derive(Default)]
 pub(super) struct Attempts {
     /// Children to bring up, and not before when.
-    wanted: BTreeMap<usize, Instant>,
+    pub(super) wanted: BTreeMap<usize, Instant>,
     failures: u32,
 }
 

@@ -1,6 +1,7 @@
 //! The sans-I/O machine: all IKE SAs of one gateway.
 
 mod connect;
+mod populate;
 mod receive;
 mod select;
 mod snapshot;
@@ -54,8 +55,14 @@ impl Endpoint {
 
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Initiate { child } | Event::Acquire { child, .. } => {
+            Event::Initiate { child } => {
                 if let Some((conn, child)) = self.find_child(child) {
+                    self.want(now, conn, child, now);
+                }
+            }
+            Event::Acquire { child, flow, pfp } => {
+                let found = self.find_child(child);
+                if let Some((conn, child)) = found.and_then(|(conn, child)| self.populate(conn, child, &flow, pfp)) {
                     self.want(now, conn, child, now);
                 }
             }
@@ -174,7 +181,7 @@ impl Endpoint {
             Deferred::ChildFailed { conn, child, peer, step, reason } => {
                 self.child_failed(now, conn, child, peer, step, reason);
             }
-            Deferred::Reselect(child) => self.reselect(child),
+            Deferred::Reselect(lane) => self.reselect(&lane),
             Deferred::Retire { child, conn, reason } => self.retire(now, *child, conn, reason),
             Deferred::Adopt(sa) => self.adopt(*sa),
         }

@@ -1,6 +1,7 @@
 //! Which of a child's pairs carries its traffic, and what happens when one goes.
 
 use super::Endpoint;
+use crate::child::Lane;
 use crate::{
     DownReason, Report,
     child::{ChildSa, ChildState},
@@ -8,7 +9,7 @@ use crate::{
     sa::{Established, IkeSa, Phase, TaskKind},
     shared::SaId,
 };
-use culvert_model::{ChildId, SlotIndex};
+use culvert_model::SlotIndex;
 use std::time::Instant;
 
 /// After INITIAL_CONTACT the peer has this long to show that it has the new pair, before the old one, which it may have
@@ -47,14 +48,14 @@ impl Endpoint {
     }
 
     /// Switches the child's outbound SA if a better one may be used.
-    pub(super) fn reselect(&mut self, child: ChildId) {
+    pub(super) fn reselect(&mut self, lane: &Lane) {
         let mut all = Vec::new();
         for sa in self.sas.values() {
             let Some(e) = sa.established() else { continue };
             // A pair that is about to go carries on until its successor is known to work.
             let going = matches!(e.phase, Phase::Deleting(_) | Phase::Closed(_));
-            let in_use = |c: &ChildSa| self.core.current.get(&child) == Some(&c.outbound.slot);
-            let pairs = e.children.iter().filter(|c| c.id == child && c.state != ChildState::Deleting);
+            let in_use = |c: &ChildSa| self.core.current.get(lane) == Some(&c.outbound.slot);
+            let pairs = e.children.iter().filter(|c| c.lane == *lane && c.state != ChildState::Deleting);
             all.extend(pairs.filter(|c| !going || in_use(c)).map(|c| Candidate {
                 sa: sa.id,
                 slot: c.outbound.slot,
@@ -71,7 +72,7 @@ impl Endpoint {
             })
         };
         let fresh = |c: &Candidate| matches!(c.state, ChildState::Installed | ChildState::Rekeying);
-        let current = self.core.current.get(&child).and_then(|slot| all.iter().find(|c| c.slot == *slot));
+        let current = self.core.current.get(lane).and_then(|slot| all.iter().find(|c| c.slot == *slot));
         let best = pick(&|c| c.confirmed && fresh(c));
         let chosen = match (current, best) {
             (Some(current), Some(best)) if !fresh(current) || self.better(best, current) => Some(best),
@@ -81,22 +82,22 @@ impl Endpoint {
             (None, None) => pick(&fresh).or_else(|| pick(&|_| true)),
         };
         let Some(slot) = chosen.map(|c| c.slot) else { return };
-        if self.core.current.get(&child) == Some(&slot) {
+        if self.core.current.get(lane) == Some(&slot) {
             return;
         }
         let pairs = self.sas.values_mut().filter_map(IkeSa::established_mut).flat_map(|e| e.children.iter_mut());
         if let Some(pair) = pairs.into_iter().find(|c| c.outbound.slot == slot) {
             pair.out_installed = true;
             self.core.sad.install(&mut self.core.outputs, pair.outbound.clone());
-            self.core.current.insert(child, slot);
+            self.core.current.insert(lane.clone(), slot);
         }
     }
 
     /// A pair is over: its successor takes the traffic first, then it goes.
     pub(super) fn retire(&mut self, now: Instant, pair: ChildSa, conn: usize, reason: DownReason) {
-        self.reselect(pair.id);
-        if self.core.current.get(&pair.id) == Some(&pair.outbound.slot) {
-            self.core.current.remove(&pair.id);
+        self.reselect(&pair.lane);
+        if self.core.current.get(&pair.lane) == Some(&pair.outbound.slot) {
+            self.core.current.remove(&pair.lane);
         }
         let linger = self.core.config.settings.inbound_linger;
         self.core.sad.drop_now(&mut self.core.outputs, pair.outbound.slot);
@@ -153,14 +154,14 @@ impl Endpoint {
         if let Some(attempts) = conn.and_then(|c| self.attempts.get_mut(&c)) {
             attempts.succeeded();
         }
-        let children: Vec<ChildId> = self
+        let lanes: Vec<Lane> = self
             .sas
             .values()
             .filter(|sa| sa.conn == conn)
             .filter_map(IkeSa::established)
-            .flat_map(|e| e.children.iter().map(|c| c.id))
+            .flat_map(|e| e.children.iter().map(|c| c.lane.clone()))
             .collect();
-        children.into_iter().for_each(|child| self.reselect(child));
+        lanes.iter().for_each(|lane| self.reselect(lane));
     }
 
     /// Two IKE SAs with one peer: the initiator of the loser closes it. Looked at until it is done: a rekey in between
@@ -214,7 +215,7 @@ impl Established {
     /// Are there two?
     fn settle_children(&mut self, now: Instant) -> bool {
         let installed: Vec<_> = self.children.iter().filter(|c| c.state == ChildState::Installed).collect();
-        let beaten = |a: &&&ChildSa| installed.iter().any(|b| b.id == a.id && a.lowest_nonce < b.lowest_nonce);
+        let beaten = |a: &&&ChildSa| installed.iter().any(|b| b.lane == a.lane && a.lowest_nonce < b.lowest_nonce);
         let doubled = installed.iter().any(|c| beaten(&c));
         let losers: Vec<_> = installed.iter().filter(beaten).filter(|c| c.initiated).map(|c| c.spi_in()).collect();
         for spi_in in losers {

@@ -320,7 +320,7 @@ impl IkeSa {
                 remote_ts: child.inbound.remote_ts.clone(),
             },
         });
-        core.deferred.push_back(Deferred::Reselect(child.id));
+        core.deferred.push_back(Deferred::Reselect(child.lane.clone()));
         let delay = core.config.settings.duplicate_delay;
         let delay = delay + core.jitter(delay);
         if let Some(e) = self.established_mut() {

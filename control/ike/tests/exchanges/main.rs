@@ -6,7 +6,7 @@ mod pair;
 
 use core::time::Duration;
 use culvert_ike::{Datagram, Event, FailureReason, Output, Report, Step};
-use culvert_model::{ChildId, Pfp, Suite};
+use culvert_model::{ChildId, Direction, Flow, Pfp, SaSpec, Suite};
 use pair::{Pair, config};
 
 fn up(pair: &Pair, i: usize) -> bool {
@@ -257,6 +257,42 @@ fn forced_encapsulation_needs_one_side_only() {
             );
         }
     }
+}
+
+/// RFC 4301 §4.4.1.2: an SA for each value that packets have, each the outbound one of its value, and rekeyed as such.
+#[test]
+fn packets_populate_the_selectors() {
+    let configs = [0, 1].map(|i| {
+        let mut config = config(i);
+        config.connections[0].children[0].populates = true;
+        config
+    });
+    let mut pair = Pair::new(configs);
+    let pfp = Pfp { local_addr: false, remote_addr: true, protocol: true, local_port: false, remote_port: true };
+    let packet = |destination: &str, port| Flow {
+        source: "10.1.0.5".parse().expect("address"),
+        destination: destination.parse().expect("address"),
+        protocol: 6,
+        source_port: Some(40_000),
+        destination_port: Some(port),
+    };
+    for flow in [packet("10.7.0.6", 80), packet("10.7.0.6", 443), packet("10.7.0.9", 80), packet("10.7.0.6", 80)] {
+        pair.event(0, Event::Acquire { child: ChildId(0), flow, pfp });
+    }
+    pair.wait(Duration::from_secs(60));
+    for i in 0..2 {
+        let outbound = pair.installed[i].iter().filter(|spec| spec.direction == Direction::Outbound);
+        let remote = |spec: &SaSpec| if i == 0 { spec.remote_ts.clone() } else { spec.local_ts.clone() };
+        let mut values: Vec<String> = outbound.map(|spec| remote(spec)[0].to_string()).collect();
+        values.sort();
+        assert_eq!(values, ["10.7.0.6/32[6/443]", "10.7.0.6/32[6/80]", "10.7.0.9/32[6/80]"], "side {i}");
+    }
+    // No selector of the child is for such a packet.
+    pair.event(0, Event::Acquire { child: ChildId(0), flow: packet("10.8.0.1", 80), pfp });
+    pair.wait(Duration::from_secs(60));
+    assert_eq!(pair.installed[0].len(), 6);
+    pair.shutdown();
+    pair.assert_nothing_left();
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub fn config(me: usize) -> Config {
         mode: SaMode::Tunnel,
         handling: Handling::default(),
         bundle: None,
+        populates: false,
+        populated: false,
         start_action: StartAction::None,
         dpd_action: DownAction::Clear,
         close_action: DownAction::Clear,

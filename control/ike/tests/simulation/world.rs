@@ -172,6 +172,8 @@ fn config(me: usize, options: &Options) -> Config {
         mode: SaMode::Tunnel,
         handling: Handling::default(),
         bundle: None,
+        populates: false,
+        populated: false,
         start_action: options.start[me],
         dpd_action: options.down,
         close_action: DownAction::Clear,
