@@ -127,9 +127,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(next_header: u8, words in 1usize..=254, spi in 256u32.., sequence: u32, more in 0usize..40) {
+        fn round_trip(
+            next_header: u8, words in 1usize..=254, spi in 256u32.., sequence: u32, more in 0usize..40, reserved: [u8; 2],
+        ) {
             let header = Repr { next_header, icv_len: words * 4, spi, sequence };
             let mut bytes = header.to_bytes().unwrap().to_vec();
+            prop_assert_eq!(&bytes[2..4], &[0, 0]);
+            bytes[2..4].copy_from_slice(&reserved);
             bytes.resize(header.header_len() + more, 7);
             let (read, icv, rest) = Repr::parse(&bytes).unwrap();
             prop_assert_eq!((read, icv.len(), rest.len()), (header, words * 4, more));

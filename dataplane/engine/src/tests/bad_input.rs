@@ -201,6 +201,18 @@ fn the_sa_may_be_narrower_than_the_policy() {
     assert_eq!(a.receive_one(LAN, from_host(b"x")), Some(DropReason::OutboundSelectorMismatch));
 }
 
+/// RFC 4301 §4.1: what others say to each other goes in tunnel mode.
+#[test]
+fn transport_mode_is_for_its_two_ends_alone() {
+    for (mode, want) in [(SaMode::Tunnel, None), (SaMode::Transport, Some(DropReason::OutboundSelectorMismatch))] {
+        let (mut a, b) = (Gateway::new(1, 7), Gateway::new(7, 1));
+        a.protect(7);
+        let (_, outbound) = specs(&a, &b, Kind::PLAIN, 1);
+        a.install(&SaSpec { mode, ..outbound }).unwrap();
+        assert_eq!(a.receive_one(LAN, from_host(b"x")), want, "{mode:?}");
+    }
+}
+
 #[test]
 fn clear_packets_that_must_be_protected() {
     let (_, mut b) = pair(Kind::PLAIN);

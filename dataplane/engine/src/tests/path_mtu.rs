@@ -142,6 +142,31 @@ fn forgers_do_not() {
     }
 }
 
+/// RFC 4301 §6.1.1. Type 3, code 4, in the place of ports.
+#[test]
+fn an_administrator_may_refuse_icmp_by_type() {
+    for (kind, believed) in [(3, false), (4, true)] {
+        let (mut a, _) = pair(Kind::PLAIN);
+        let wire = sealed(&mut a, SECOND);
+        let types = PortRange::new(kind << 8, kind << 8 | 0xff).unwrap();
+        let any = TrafficSelector::any(AddrRange::ANY_V4);
+        let refuse = Policy {
+            id: PolicyId(99),
+            direction: PolicyDirection::Inbound,
+            priority: 0,
+            local: vec![any],
+            remote: vec![TrafficSelector { protocol: Some(protocol::ICMP), ports: types, ..any }],
+            action: Action::Discard,
+            interface: None,
+            pfp: Pfp::NONE,
+        };
+        a.apply(Command::SetPolicy(refuse)).unwrap();
+        tell(&mut a, SECOND, too_big(1350, &wire, 100));
+        assert_eq!(told(&mut a, SECOND, false).is_some(), believed, "type {kind} refused");
+        assert_eq!(a.dropped(DropReason::PolicyDiscard), u64::from(!believed));
+    }
+}
+
 #[test]
 fn a_flood_of_icmp_errors_costs_little() {
     let (mut a, _) = pair(Kind::PLAIN);
