@@ -18,7 +18,7 @@ help:
 	@echo "make build               the release programs, in $(TARGET)/release"
 	@echo "make test                every test; as root the end-to-end tests too"
 	@echo "make test-vm [ONLY=text] against a Linux kernel's IPsec in an emulated machine; needs root"
-	@echo "make lint                formatting, lints, dependency law, builds without the C libraries"
+	@echo "make lint                formatting, lints, dependency law, table of requirements, builds without the C libraries"
 	@echo "make fuzz [SECONDS=60]   every fuzz target for so long, after its committed inputs"
 	@echo "make bench               packet path in memory, beside the cipher alone; what policies cost"
 	@echo "make test-docs           check the generated documents; UPDATE_DOCS=1 make test-docs writes them anew"
@@ -64,6 +64,8 @@ lint:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) check --workspace --all-targets --no-default-features
 	python3 tests/dependency-law.py
+	python3 tests/requirements.py --self-test
+	python3 tests/requirements.py
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 	  $(CARGO) deny --offline check --hide-inclusion-graph licenses bans sources; \
 	else \
