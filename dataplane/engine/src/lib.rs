@@ -21,6 +21,8 @@
 //!
 //! # Where it departs from the RFCs, and why
 //!
+//! `docs/REQUIREMENTS.md` goes through the RFCs of IPsec one requirement after the other; this is the short list.
+//!
 //! * Overlapping fragments refuse their datagram over IPv4 too (RFC 5722 is for IPv6; RFC 791 lets the later one win).
 //!   Malformed IPv6 fragments are dropped in silence (RFC 8200 §4.5 wants a parameter problem). The identification of
 //!   IPv6 packets the box takes apart counts up and can be guessed (RFC 7739 §3 advises against it).
@@ -28,7 +30,16 @@
 //!   that was not sent of late; less than 576 counts as 576 (RFC 1191 §3 goes down to 68). The others are not passed on
 //!   to the inside: nobody vouches for them (RFC 4301 §6.1.1 leaves it open, RFC 2003 §5.1 would).
 //! * Of ICMP errors only time exceeded and too big are sent; no route, no neighbour and policy drops are counted and
-//!   not told (RFC 1812 §4.3.3.1, RFC 4301 §6).
+//!   not told (RFC 1812 §4.3.3.1, RFC 4301 §5.1.1).
+//! * An ICMP error in transit needs a policy and an SA for its own addresses; it does not take the SA of the packet it is
+//!   about (RFC 4301 §6.2 demands it).
+//! * A child sends by one SA, whatever the DSCP (RFC 4301 §4.1 would have one for each class). No SAs of multicast groups.
+//! * AH counts options behind its header as they are, mutable or not, like Linux (RFC 4302 §3.3.3.1.2.2). Neither a
+//!   source route nor a routing header that is not used up is opened.
+//! * Nothing is told of a packet that found no sequence number left, beyond its count (RFC 4303 §3.3.3), nor of odd
+//!   pairs of congestion marks that are no drop (RFC 6040 §4.2). ESN is not resynchronised after a loss of 2^32 packets
+//!   (RFC 4303 appendix A3).
+//! * Dummy packets are sent in tunnel mode only. Transport mode through a NAT does not mend checksums (RFC 3948 §3.1.2).
 //! * IPv4 options are not forwarded (RFC 7126 allows it; RFC 1812 §5.2.4 does not).
 //! * The box's own traffic: ARP, neighbour discovery, IKE and NAT keepalives pass without a policy (RFC 4301 §4.4.1 wants
 //!   one for each). Echo replies and ICMP errors follow SPD-O, and go in clear where no entry matches, except those
