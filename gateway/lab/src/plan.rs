@@ -102,6 +102,8 @@ pub struct Child {
     pub rekey_time: Option<String>,
     pub dpd_action: Option<Start>,
     pub close_action: Option<Start>,
+    /// `populate_from_packet`.
+    pub populate: Vec<String>,
 }
 
 /// A pair of SAs without IKE.
@@ -199,6 +201,9 @@ impl Connection {
             rekey(into, child.rekey_time.as_deref());
             optional(into, "dpd_action", child.dpd_action.map(Start::word));
             optional(into, "close_action", child.close_action.map(Start::word));
+            if !child.populate.is_empty() {
+                list(into, "populate_from_packet", &child.populate);
+            }
         }
     }
 }

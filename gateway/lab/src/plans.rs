@@ -70,6 +70,7 @@ fn plan(net: &TwoGateways, site: Site, outer: Family, core: u16) -> GatewayPlan 
         rekey_time: None,
         dpd_action: None,
         close_action: None,
+        populate: Vec::new(),
     };
     let connection = Connection {
         name: "site".to_owned(),

@@ -1,6 +1,6 @@
 //! Two Culverts.
 
-use culvert_e2e::{Family, Kind, Nat, Plans, Setup, Start, scenario};
+use culvert_e2e::{Family, Kind, Nat, Plans, Setup, Start, ping, scenario, wait_for_ping};
 use culvert_lab::{Capture, Census, FrameKind, ManualSa, examine};
 use culvert_status::TunnelState;
 use std::time::Duration;
@@ -88,6 +88,38 @@ fn a_packet_raises_the_tunnel() {
             s.warm_up()?;
             assert!(s.a.culvert().drops("no_sa")? >= 1, "the first packet was dropped and counted");
             s.a.wait_child("lan").map(drop)
+        },
+    );
+}
+
+/// RFC 4301 §4.4.1.2: each destination gets an SA of its own, which carries nothing else.
+#[test]
+fn packets_populate_the_selectors() {
+    scenario(
+        Setup { start: Start::Trap, ..PAIR },
+        |plans| {
+            for plan in [&mut plans.a, &mut plans.b] {
+                plan.connections[0].children[0].populate = vec!["remote_addr".to_owned(), "local_addr".to_owned()];
+            }
+        },
+        |s| {
+            s.b.start()?;
+            s.a.start()?;
+            let inside = s.net.b.lan[0].split('/').next().expect("an address");
+            for to in [s.net.b.host4, inside, s.net.b.host4] {
+                wait_for_ping(&s.net.a.host, to, Duration::from_secs(10))?;
+                ping(&s.net.a.host, to)?;
+            }
+            for gateway in [&mut s.a, &mut s.b] {
+                assert_eq!(gateway.culvert().drops("outbound_selector_mismatch")?, 0);
+                assert_eq!(gateway.culvert().drops("selector_mismatch")?, 0);
+            }
+            // One for each destination, both ways.
+            let fetch = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9469/metrics').read().decode())";
+            let metrics = s.net.a.gateway.run(&["python3", "-c", fetch])?;
+            let sas = metrics.lines().filter(|line| line.starts_with("culvert_sa_packets_total{")).count();
+            assert!(sas >= 4, "{sas} SAs: {metrics}");
+            Ok(())
         },
     );
 }

@@ -125,6 +125,7 @@ impl Ike {
             rekey_time: Some("0s".to_owned()),
             dpd_action: None,
             close_action: None,
+            populate: Vec::new(),
         };
         Connection {
             name: "site".to_owned(),
