@@ -44,7 +44,7 @@ static inline hash_one_block_t culvert_sha384_block(const IMB_MGR *m) { return m
 static inline hash_one_block_t culvert_sha512_block(const IMB_MGR *m) { return m->sha512_one_block; }
 static inline uint64_t culvert_features(const IMB_MGR *m) { return m->features; }
 /* Not imb_get_errno(): where the manager has no error, that tells of any other thread's last one. */
-static inline int culvert_errno(const IMB_MGR *m) { return m->imb_errno; }
+static inline int culvert_mb_errno(const IMB_MGR *m) { return m->imb_errno; }
 static inline IMB_ARCH culvert_arch(const IMB_MGR *m) { return (IMB_ARCH)m->used_arch; }
 
 /* What a job is told. IMB_JOB is unions within unions, and they move between versions. */

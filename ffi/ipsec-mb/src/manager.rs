@@ -245,7 +245,7 @@ fn ciphers(raw: NonNull<sys::IMB_MGR>) -> Result<Ciphers, ManagerError> {
     // SAFETY: a live manager; the architecture need not be told.
     unsafe { sys::init_mb_mgr_auto(raw, ptr::null_mut()) };
     // SAFETY: a live manager.
-    match unsafe { sys::culvert_errno(raw) } {
+    match unsafe { sys::culvert_mb_errno(raw) } {
         0 => {}
         error => return Err(ManagerError::Init(error)),
     }
