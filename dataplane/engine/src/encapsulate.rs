@@ -90,7 +90,7 @@ fn put_esp_header(head: &mut [u8], hot: &OutboundHot, sequence: u64) -> Option<(
     head.first_chunk_mut().map(|octets| *octets = header.to_bytes())
 }
 
-/// Between the IP header and what follows it; with UDP encapsulation the UDP header stands before ESP (RFC 3948 §3.3).
+/// Between the IP header and what follows it; with UDP encapsulation the UDP header stands before ESP (RFC 3948 §3.2).
 fn esp_transport<B: Buffer>(packet: &mut B, hot: &OutboundHot, sequence: u64) -> Result<u16, DropReason> {
     let point = insertion_point(packet.data()).map_err(|error| error.reason())?;
     let no_room = DropReason::NoHeadroom;
