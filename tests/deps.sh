@@ -10,7 +10,7 @@ build="libdpdk-dev libipsec-mb-dev pkg-config gcc libc6-dev clang libclang-dev"
 demo="iproute2 util-linux ethtool nftables iputils-ping tcpdump iperf3 curl"
 peers="charon-systemd strongswan-swanctl libstrongswan-standard-plugins libstrongswan-extra-plugins
   libcharon-extra-plugins"
-tools="prometheus python3 python3-scapy"
+tools="prometheus python3 python3-cryptography python3-scapy"
 emulator="qemu-system-x86 debootstrap e2fsprogs python3"
 
 case "${1:-}" in
