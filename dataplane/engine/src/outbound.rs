@@ -11,7 +11,7 @@ use crate::pmtu::LEAST_V6;
 use crate::policy::Protect;
 use crate::sa::{OutboundHot, OutboundSa};
 use crate::selectors::Fit;
-use crate::shared::{Held, View};
+use crate::shared::{Held, View, once_a_second};
 use crate::topology::Hop;
 use crate::worker::{Batch, MAX_LAYERS, Worker, seconds};
 use arrayvec::ArrayVec;
@@ -59,7 +59,7 @@ impl<A: Crypto> Worker<A> {
         io: &mut impl Io<B>,
     ) -> Sealed<B> {
         let (mut found, mut groups) = self.find_outbound(view, packets, oversize, io);
-        self.reserve(&mut found, &mut groups);
+        self.reserve(view.now, &mut found, &mut groups, io);
         self.encapsulate(&mut found, &groups);
         self.seal(&mut found, &groups);
         self.authenticate(&mut found, &groups);
@@ -191,7 +191,13 @@ impl<A: Crypto> Worker<A> {
     }
 
     /// Sequence numbers: one atomic operation for each SA of the burst.
-    fn reserve<B: Buffer>(&mut self, packets: &mut Batch<Sealing<B>>, groups: &mut OutboundGroups<A::Key>) {
+    fn reserve<B: Buffer>(
+        &mut self,
+        now: Tick,
+        packets: &mut Batch<Sealing<B>>,
+        groups: &mut OutboundGroups<A::Key>,
+        io: &mut impl Io<B>,
+    ) {
         for group in groups.iter_mut() {
             if let Some(first) = group.hot().and_then(|hot| hot.slot.reserve(group.wanting)) {
                 (group.next, group.left) = (first, group.wanting);
@@ -204,6 +210,13 @@ impl<A: Crypto> Worker<A> {
             }
             None => {
                 self.counters.drop(DropReason::SequenceExhausted);
+                let sa = groups.get(sealing.group).and_then(|group| group.sa.as_ref());
+                if let Some(sa) = sa.filter(|sa| once_a_second(&sa.audited, now)) {
+                    // RFC 4303 §3.3.3, RFC 4302 §3.3.2: "an auditable event". A full queue loses the report, not a packet.
+                    let (slot, spi) = (Some(sa.cold.index), Some(sa.cold.spi));
+                    let reason = DropReason::SequenceExhausted;
+                    let _ = io.to_housekeeping(Punt::Audit { reason, slot, spi, flow: sealing.head.flow });
+                }
                 false
             }
         });
@@ -351,7 +364,7 @@ impl<A: Crypto> Worker<A> {
             Transit { packet, origin: Origin::Own, port: PortId(u16::MAX), head: Head::of_dummy(sa.cold.tunnel) };
         let mut packets = Batch::new();
         packets.push(sealing(transit, 0, Inside::Dummy, 0));
-        self.reserve(&mut packets, &mut groups);
+        self.reserve(view.now, &mut packets, &mut groups, io);
         self.encapsulate(&mut packets, &groups);
         self.seal(&mut packets, &groups);
         let sealed = self.sealed(view.now, packets, &groups);

@@ -69,6 +69,8 @@ impl Shape {
 pub(crate) struct OutboundSa<K> {
     pub hot: OutboundHot,
     pub key: Arc<K>,
+    /// When a drop was last told of.
+    pub audited: AtomicU64,
     pub cold: Cold,
 }
 
@@ -248,7 +250,7 @@ impl<K> OutboundSa<K> {
     pub fn new(spec: &SaSpec, slot: SlotRef, key: Arc<K>, now: Tick) -> Option<Self> {
         let limits = HardLimits::new(&spec.lifetime, now);
         let hot = OutboundHot::new(spec.tunnel, spec.encapsulation, slot, limits, Rules::of(spec))?;
-        Some(Self { hot, key, cold: Cold::new(spec, now) })
+        Some(Self { hot, key, audited: AtomicU64::new(0), cold: Cold::new(spec, now) })
     }
 
     /// The same SA with other outer addresses; `None` where they are of two families.
@@ -257,7 +259,8 @@ impl<K> OutboundSa<K> {
         let rules =
             Rules { spi: old.spi, shape: old.shape, esn: old.esn, bundled: old.bundled, handling: old.handling };
         let hot = OutboundHot::new(tunnel, encapsulation, old.slot.clone(), old.limits, rules)?;
-        Some(Self { hot, key: self.key.clone(), cold: self.cold.moved(tunnel, encapsulation) })
+        let cold = self.cold.moved(tunnel, encapsulation);
+        Some(Self { hot, key: self.key.clone(), audited: AtomicU64::new(0), cold })
     }
 }
 

@@ -68,3 +68,19 @@ fn an_spi_of_nobody_is_told_with_its_number() {
     let seen = told(&mut b);
     assert!(matches!(seen[..], [(DropReason::UnknownSpi, None, Some(_), _)]), "{seen:?}");
 }
+
+/// RFC 4303 §3.3.3: the packet that found no number left.
+#[test]
+fn the_end_of_the_numbers_names_the_sa() {
+    let (mut a, mut b) = (Gateway::new(1, 7), Gateway::new(7, 1));
+    a.protect(7);
+    b.protect(1);
+    let (_, outbound) = connect(&mut a, &mut b, Kind::PLAIN, 1);
+    a.region.slot(outbound.slot).expect("its slot").set_limit(2);
+    a.receive(SECOND, LAN, (0..5).map(|n| from_host(&[n])));
+    assert_eq!((a.sent().len(), a.dropped(DropReason::SequenceExhausted)), (2, 3));
+    let seen = told(&mut a);
+    let [(reason, slot, spi, flow)] = seen[..] else { panic!("{seen:?}") };
+    assert_eq!((reason, slot, spi), (DropReason::SequenceExhausted, Some(outbound.slot), Some(outbound.spi)));
+    assert_eq!(flow.destination, ip("10.7.0.2"));
+}
