@@ -55,7 +55,8 @@ fn esp_tunnel<B: Buffer>(
     if hidden > 0 {
         packet.append(hidden)?.fill(0);
     }
-    put_trailer(packet, hot, next)?;
+    let payload = packet.data().len();
+    put_trailer(packet, payload, hot, next)?;
     let template = hot.template();
     let front = packet.prepend(template.len() + usize::from(hot.shape.head))?;
     let (outer, head) = front.split_at_mut_checked(template.len())?;
@@ -64,13 +65,9 @@ fn esp_tunnel<B: Buffer>(
     Some(template.len())
 }
 
-/// RFC 4303 §2.4: padding 1, 2, 3, ..., then how many, then what was padded; then room for the ICV.
-fn put_trailer<B: Buffer>(packet: &mut B, hot: &OutboundHot, next: u8) -> Option<()> {
-    put_trailer_for(packet, packet.data().len(), hot, next)
-}
-
-/// `payload`: octets of the packet that are encrypted.
-fn put_trailer_for<B: Buffer>(packet: &mut B, payload: usize, hot: &OutboundHot, next: u8) -> Option<()> {
+/// RFC 4303 §2.4: padding 1, 2, 3, ..., then how many, then what was padded; then room for the ICV. `payload`: octets of
+/// the packet that are encrypted.
+fn put_trailer<B: Buffer>(packet: &mut B, payload: usize, hot: &OutboundHot, next: u8) -> Option<()> {
     let pad = pad_len(payload, usize::from(hot.shape.alignment));
     let trailer = packet.append(usize::from(pad) + 2 + usize::from(hot.shape.icv))?;
     for (octet, value) in trailer.iter_mut().zip((1..=pad).chain([pad, next])) {
@@ -95,7 +92,7 @@ fn esp_transport<B: Buffer>(packet: &mut B, hot: &OutboundHot, sequence: u64) ->
     let point = insertion_point(packet.data()).map_err(|error| error.reason())?;
     let no_room = DropReason::NoHeadroom;
     let payload = packet.data().len() - point.offset;
-    put_trailer_for(packet, payload, hot, point.next_header).ok_or(no_room)?;
+    put_trailer(packet, payload, hot, point.next_header).ok_or(no_room)?;
     let udp = hot.udp_header().unwrap_or_default();
     let head = udp.len() + usize::from(hot.shape.head);
     let gap = open_gap(packet, point.offset, head).ok_or(no_room)?;

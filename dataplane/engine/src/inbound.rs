@@ -80,7 +80,9 @@ impl<A: Crypto> Worker<A> {
                     moved,
                     authentic: false,
                 }),
-                Err(reason) => self.refuse(sa, reason, view.now, &outer_flow(sa, arrived.local, arrived.remote), io),
+                Err(reason) => {
+                    self.refuse(sa, reason, view.now, || outer_flow(sa, arrived.local, arrived.remote), io);
+                }
             }
         }
         (found, groups)
@@ -112,8 +114,8 @@ impl<A: Crypto> Worker<A> {
             match sa.hot.window.check(sa.hot.slot.replay_top(), opening.sequence) {
                 Ok(()) => true,
                 Err(replayed) => {
-                    let flow = outer_flow(sa, opening.local, opening.remote);
-                    self.refuse(sa, of_replay(replayed), now, &flow, io);
+                    let flow = || outer_flow(sa, opening.local, opening.remote);
+                    self.refuse(sa, of_replay(replayed), now, flow, io);
                     false
                 }
             }
@@ -185,9 +187,9 @@ impl<A: Crypto> Worker<A> {
                 self.counters.drop(DropReason::UnknownSpi);
                 return false;
             };
-            let flow = outer_flow(sa, opening.local, opening.remote);
+            let flow = || outer_flow(sa, opening.local, opening.remote);
             if !opening.authentic {
-                self.refuse(sa, DropReason::IcvFailed, now, &flow, io);
+                self.refuse(sa, DropReason::IcvFailed, now, flow, io);
                 return false;
             }
             match sa.hot.window.commit(sa.hot.slot.replay_top(), opening.sequence) {
@@ -196,7 +198,7 @@ impl<A: Crypto> Worker<A> {
                     true
                 }
                 Err(replayed) => {
-                    self.refuse(sa, of_replay(replayed), now, &flow, io);
+                    self.refuse(sa, of_replay(replayed), now, flow, io);
                     false
                 }
             }
@@ -240,13 +242,13 @@ impl<A: Crypto> Worker<A> {
                     continue;
                 }
                 Err((reason, flow)) => {
-                    self.refuse(sa, reason, view.now, &flow, io);
+                    self.refuse(sa, reason, view.now, || flow, io);
                     continue;
                 }
             };
             let octets = opening.packet.data().len() as u64;
             if sa.hot.limits.are_counted() && !sa.hot.limits.count(&sa.hot.slot, octets) {
-                self.refuse(sa, DropReason::LifetimeExpired, view.now, &head.flow, io);
+                self.refuse(sa, DropReason::LifetimeExpired, view.now, || head.flow, io);
                 continue;
             }
             let child = sa.cold.child;
@@ -293,7 +295,14 @@ impl<A: Crypto> Worker<A> {
     }
 
     /// One drop, on the worker's count and on the SA's; told once a second for each SA.
-    fn refuse<B>(&self, sa: &InboundSa<A::Key>, reason: DropReason, now: Tick, flow: &Flow, io: &mut impl Io<B>) {
+    fn refuse<B>(
+        &self,
+        sa: &InboundSa<A::Key>,
+        reason: DropReason,
+        now: Tick,
+        flow: impl FnOnce() -> Flow,
+        io: &mut impl Io<B>,
+    ) {
         self.counters.drop(reason);
         let counter = match reason {
             DropReason::ReplayDuplicate | DropReason::ReplayTooOld => SaCounter::ReplayDrops,
@@ -305,20 +314,13 @@ impl<A: Crypto> Worker<A> {
             _ => SaCounter::OtherDrops,
         };
         sa.hot.slot.add(counter.index(), 1);
-        if once_a_second(&sa.audited, now) {
-            let (slot, spi) = (Some(sa.cold.index), Some(sa.cold.spi));
-            // A full queue loses the report, not a packet.
-            let _ = io.to_housekeeping(Punt::Audit { reason, slot, spi, flow: *flow });
-        }
+        self.audit(now, &sa.audited, reason, (Some(sa.cold.index), Some(sa.cold.spi)), flow, io);
     }
 
     /// RFC 4303 §3.4.2, RFC 4302 §3.4.2: "an auditable event".
     fn audit_unknown<B>(&self, now: Tick, arrived: &Arrived<B>, io: &mut impl Io<B>) {
-        if once_a_second(&self.shared.audited, now) {
-            let flow = flow_between(arrived.remote, arrived.local, arrived.protocol);
-            let reason = DropReason::UnknownSpi;
-            let _ = io.to_housekeeping(Punt::Audit { reason, slot: None, spi: Some(arrived.spi), flow });
-        }
+        let flow = || flow_between(arrived.remote, arrived.local, arrived.protocol);
+        self.audit(now, &self.shared.audited, DropReason::UnknownSpi, (None, Some(arrived.spi)), flow, io);
     }
 }
 

@@ -36,8 +36,7 @@
 //! * A child sends by one SA, whatever the DSCP (RFC 4301 §4.1 would have one for each class). No SAs of multicast groups.
 //! * AH counts options behind its header as they are, mutable or not, like Linux (RFC 4302 §3.3.3.1.2.2). Neither a
 //!   source route nor a routing header that is not used up is opened.
-//! * Nothing is told of a packet that found no sequence number left, beyond its count (RFC 4303 §3.3.3), nor of odd
-//!   pairs of congestion marks that are no drop (RFC 6040 §4.2). ESN is not resynchronised after a loss of 2^32 packets
+//! * Nothing is told of odd pairs of congestion marks that are no drop (RFC 6040 §4.2). ESN is not resynchronised after a loss of 2^32 packets
 //!   (RFC 4303 appendix A3).
 //! * Dummy packets are sent in tunnel mode only. Transport mode through a NAT does not mend checksums (RFC 3948 §3.1.2).
 //! * IPv4 options are not forwarded (RFC 7126 allows it; RFC 1812 §5.2.4 does not).
@@ -55,7 +54,6 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod ageing;
-
 mod ah;
 mod answers;
 mod bridge;

@@ -11,7 +11,7 @@ use crate::pmtu::LEAST_V6;
 use crate::policy::Protect;
 use crate::sa::{OutboundHot, OutboundSa};
 use crate::selectors::Fit;
-use crate::shared::{Held, View, once_a_second};
+use crate::shared::{Held, View};
 use crate::topology::Hop;
 use crate::worker::{Batch, MAX_LAYERS, Worker, seconds};
 use arrayvec::ArrayVec;
@@ -211,11 +211,10 @@ impl<A: Crypto> Worker<A> {
             None => {
                 self.counters.drop(DropReason::SequenceExhausted);
                 let sa = groups.get(sealing.group).and_then(|group| group.sa.as_ref());
-                if let Some(sa) = sa.filter(|sa| once_a_second(&sa.audited, now)) {
-                    // RFC 4303 §3.3.3, RFC 4302 §3.3.2: "an auditable event". A full queue loses the report, not a packet.
-                    let (slot, spi) = (Some(sa.cold.index), Some(sa.cold.spi));
-                    let reason = DropReason::SequenceExhausted;
-                    let _ = io.to_housekeeping(Punt::Audit { reason, slot, spi, flow: sealing.head.flow });
+                if let Some(sa) = sa {
+                    // RFC 4303 §3.3.3, RFC 4302 §3.3.2: "an auditable event".
+                    let named = (Some(sa.cold.index), Some(sa.cold.spi));
+                    self.audit(now, &sa.audited, DropReason::SequenceExhausted, named, || sealing.head.flow, io);
                 }
                 false
             }

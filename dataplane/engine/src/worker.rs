@@ -8,8 +8,10 @@ use crate::fragment::split::split_v4;
 use crate::io::{BURST, Io, PortId, Punt, Tick};
 use crate::packet::{Arrived, Head, Transit};
 use crate::policy::Protect;
-use crate::shared::{Shared, View};
+use crate::shared::{Shared, View, once_a_second};
 use arrayvec::ArrayVec;
+use core::sync::atomic::AtomicU64;
+use culvert_model::{Flow, SlotIndex, Spi};
 use culvert_telemetry::{DropReason, WorkerCounter};
 use culvert_wire::ipv4::ChecksumMode;
 use std::sync::Arc;
@@ -137,6 +139,22 @@ impl<A: Crypto> Worker<A> {
         self.protect_all(view, packets, &mut oversize, io);
         // They were made to fit; the SA may have changed meanwhile.
         self.counters.drops(DropReason::TooBig, oversize.len() as u64);
+    }
+
+    /// Tells of a drop that an administrator may want to know of, once a second for each `last`. Slot and SPI: of its SA, where there is one.
+    pub(crate) fn audit<B>(
+        &self,
+        now: Tick,
+        last: &AtomicU64,
+        reason: DropReason,
+        (slot, spi): (Option<SlotIndex>, Option<Spi>),
+        flow: impl FnOnce() -> Flow,
+        io: &mut impl Io<B>,
+    ) {
+        if once_a_second(last, now) {
+            // A full queue loses the report, not a packet.
+            let _ = io.to_housekeeping(Punt::Audit { reason, slot, spi, flow: flow() });
+        }
     }
 
     /// To housekeeping, or dropped where its queue is full.
