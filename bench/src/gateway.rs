@@ -97,7 +97,7 @@ impl Gateway {
         let routes = [Route { destination: anywhere, via: Some(ROUTER.into()), port: None }];
         let shared = Shared::new(region.clone(), interfaces(site)?, &routes).map_err(|_| Error::Setup("topology"))?;
         let no_block = || Error::Setup("no counter block");
-        let worker = Worker::new(Arc::clone(&shared), 0, cipher::new()?).ok_or_else(no_block)?;
+        let worker = Worker::new(Arc::clone(&shared), 0, cipher::new()?).ok_or_else(no_block)?.with_fast_path();
         let house = Housekeeping::new(shared, HOUSEKEEPING, cipher::new()?, NOW).ok_or_else(no_block)?;
         let sink = Sink { sent: Vec::with_capacity(PACKETS), punts: Vec::with_capacity(PACKETS) };
         Ok(Self { site, region, worker, house, sink })

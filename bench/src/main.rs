@@ -32,6 +32,9 @@ struct Args {
     /// Where the JSON goes.
     #[arg(long, default_value = "target/bench/pipeline.json")]
     out: PathBuf,
+    /// Part of the name of the cases to measure, such as `bypass` or `aes128gcm16-64`; empty: all.
+    #[arg(long, default_value = "")]
+    only: String,
     /// Measures what policies cost instead.
     #[arg(long)]
     policies: bool,
@@ -67,7 +70,7 @@ fn run(args: &Args) -> Result<(), Error> {
     if args.policies {
         return publish(&policies::Report::measure(windows)?, args);
     }
-    publish(&Report { cases: measure::all(windows)?, ..Report::of_machine(windows)? }, args)
+    publish(&Report { cases: measure::all(windows, &args.only)?, ..Report::of_machine(windows)? }, args)
 }
 
 fn publish(report: &(impl Display + Serialize), args: &Args) -> Result<(), Error> {

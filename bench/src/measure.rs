@@ -16,14 +16,14 @@ pub const PACKETS: usize = BURSTS * BURST;
 const WARM_UP: u32 = 50;
 
 /// Every case, one after the other; within a case path and cipher alone take turns.
-pub fn all(windows: u32) -> Result<Vec<Case>, Error> {
+pub fn all(windows: u32, only: &str) -> Result<Vec<Case>, Error> {
     let mut cases = Vec::new();
     for suite in suites() {
-        for size in Size::ALL {
+        for size in Size::ALL.into_iter().filter(|size| format!("{suite}-{size}").contains(only)) {
             cases.extend(tunnel(suite, size, windows)?);
         }
     }
-    for size in Size::ALL {
+    for size in Size::ALL.into_iter().filter(|size| format!("bypass-{size}").contains(only)) {
         cases.push(bypass(size, windows)?);
     }
     Ok(cases)

@@ -101,7 +101,7 @@ fn the_mix_is_seven_four_one() {
 
 #[test]
 fn the_document_is_json_with_every_case() {
-    let report = Report { cases: measure::all(1).expect("figures"), ..Report::of_machine(1).expect("a machine") };
+    let report = Report { cases: measure::all(1, "").expect("figures"), ..Report::of_machine(1).expect("a machine") };
     let text = report::to_json(&report).expect("JSON");
     assert_eq!(serde_json::from_str::<Report>(&text).expect("what was written"), report);
     let rows = |path| report.cases.iter().filter(|case| case.path == path).count();

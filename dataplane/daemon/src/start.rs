@@ -117,7 +117,8 @@ impl Parts<'_> {
         // Workers go on until housekeeping has ended.
         let ended = Arc::new(AtomicBool::new(false));
         for (index, (Share { rx, exits }, inbox)) in shares.into_iter().zip(inboxes).enumerate() {
-            let engine = Worker::new(Arc::clone(&shared), index, A::for_thread()).ok_or_else(no_counters)?;
+            let engine =
+                Worker::new(Arc::clone(&shared), index, A::for_thread()).ok_or_else(no_counters)?.with_fast_path();
             let exits = Exits::new(exits, Arc::clone(&punts), self.pool.clone(), engine.counters().clone());
             let (idle, stop, shared) = (self.config.dataplane.idle, Arc::clone(&ended), Arc::clone(&shared));
             loops.push(worker::Loop { engine, shared, rx, exits, inbox, clock, idle, stop });

@@ -241,7 +241,7 @@ fn own(view: &View, packet: &[u8], head: Head) -> Result<Class, DropReason> {
 }
 
 /// 4500, or the own port of a manual SA.
-fn carries_esp(view: &View, port: u16) -> bool {
+pub(crate) fn carries_esp(view: &View, port: u16) -> bool {
     port == NAT_TRAVERSAL_PORT || view.foreign.ports.iter().any(|(known, _)| *known == port)
 }
 

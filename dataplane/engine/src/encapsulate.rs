@@ -3,7 +3,7 @@
 use crate::ah::insertion::insertion_point;
 use crate::buffer::Buffer;
 use crate::ecn;
-use crate::packet::Head;
+use crate::packet::Inner;
 use crate::sa::OutboundHot;
 use culvert_model::{DfHandling, DscpHandling, IpsecProtocol, SaMode};
 use culvert_telemetry::DropReason;
@@ -23,7 +23,7 @@ pub(crate) fn wrap<B: Buffer>(
     packet: &mut B,
     hot: &OutboundHot,
     sequence: u64,
-    head: &Head,
+    head: &Inner,
     inside: Inside,
     padded_to: usize,
 ) -> Result<u16, DropReason> {
@@ -42,7 +42,7 @@ fn esp_tunnel<B: Buffer>(
     packet: &mut B,
     hot: &OutboundHot,
     sequence: u64,
-    head: &Head,
+    head: &Inner,
     inside: Inside,
     padded_to: usize,
 ) -> Option<usize> {
@@ -109,7 +109,7 @@ fn esp_transport<B: Buffer>(packet: &mut B, hot: &OutboundHot, sequence: u64) ->
     Ok((point.offset + udp.len()) as u16)
 }
 
-fn ah_tunnel<B: Buffer>(packet: &mut B, hot: &OutboundHot, sequence: u64, head: &Head) -> Option<usize> {
+fn ah_tunnel<B: Buffer>(packet: &mut B, hot: &OutboundHot, sequence: u64, head: &Inner) -> Option<usize> {
     let template = hot.template();
     let front = packet.prepend(template.len() + hot.shape.ah_len(hot.outer_v6))?;
     let (outer, header) = front.split_at_mut_checked(template.len())?;
@@ -173,12 +173,12 @@ pub(crate) fn announce(packet: &mut [u8], next_header_at: usize, next: u8) -> Op
     Some(())
 }
 
-fn version_protocol(head: &Head) -> u8 {
-    if head.is_v6() { protocol::IPV6 } else { protocol::IPV4 }
+fn version_protocol(head: &Inner) -> u8 {
+    if head.is_v6 { protocol::IPV6 } else { protocol::IPV4 }
 }
 
 /// Lengths and copied fields of a tunnel's outer header (RFC 4301 §5.1.2).
-fn finish_outer<B: Buffer>(packet: &mut B, hot: &OutboundHot, sequence: u64, head: &Head) -> Option<()> {
+fn finish_outer<B: Buffer>(packet: &mut B, hot: &OutboundHot, sequence: u64, head: &Inner) -> Option<()> {
     let total = packet.data().len();
     if hot.outer_v6 {
         finish_v6(packet.data_mut(), hot, total, head)
@@ -197,7 +197,7 @@ fn outer_tos(hot: &OutboundHot, inner: u8) -> u8 {
     dscp | ecn::outer(inner, hot.handling.ecn)
 }
 
-fn outer_df(hot: &OutboundHot, head: &Head) -> bool {
+fn outer_df(hot: &OutboundHot, head: &Inner) -> bool {
     match hot.handling.df {
         DfHandling::Copy => head.dont_fragment,
         DfHandling::Set => true,
@@ -206,11 +206,11 @@ fn outer_df(hot: &OutboundHot, head: &Head) -> bool {
 }
 
 /// May the sealed packet of such an inner one be cut?
-pub(crate) fn may_be_cut(hot: &OutboundHot, head: &Head) -> bool {
+pub(crate) fn may_be_cut(hot: &OutboundHot, head: &Inner) -> bool {
     hot.outer_v6 || !outer_df(hot, head)
 }
 
-fn finish_v4<B: Buffer>(packet: &mut B, hot: &OutboundHot, total: usize, sequence: u64, head: &Head) -> Option<()> {
+fn finish_v4<B: Buffer>(packet: &mut B, hot: &OutboundHot, total: usize, sequence: u64, head: &Inner) -> Option<()> {
     let (outer, rest) = packet.data_mut().split_first_chunk_mut::<{ ipv4::LEN }>()?;
     outer[1] = outer_tos(hot, head.tos);
     [outer[2], outer[3]] = u16::try_from(total).ok()?.to_be_bytes();
@@ -234,7 +234,7 @@ fn finish_v4<B: Buffer>(packet: &mut B, hot: &OutboundHot, total: usize, sequenc
     Some(())
 }
 
-fn finish_v6(packet: &mut [u8], hot: &OutboundHot, total: usize, head: &Head) -> Option<()> {
+fn finish_v6(packet: &mut [u8], hot: &OutboundHot, total: usize, head: &Inner) -> Option<()> {
     let payload = total.checked_sub(ipv6::LEN)?;
     ipv6::set_traffic_class(packet, outer_tos(hot, head.tos))?;
     let (outer, rest) = packet.split_first_chunk_mut::<{ ipv6::LEN }>()?;

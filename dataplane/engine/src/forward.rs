@@ -100,7 +100,7 @@ fn may_split<B>(transit: &Transit<B>) -> bool {
 }
 
 /// The Ethernet header in front of the packet, with a tag where the interface is a VLAN. `None` without room.
-fn put_header<B: Buffer>(packet: &mut B, header: ethernet::Repr, vlan: Option<u16>) -> Option<()> {
+pub(crate) fn put_header<B: Buffer>(packet: &mut B, header: ethernet::Repr, vlan: Option<u16>) -> Option<()> {
     let Some(id) = vlan else {
         packet.prepend(ethernet::LEN)?.copy_from_slice(&header.to_bytes());
         return Some(());

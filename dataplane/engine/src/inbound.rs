@@ -33,6 +33,22 @@ pub(crate) struct InboundGroup<K> {
     bytes: u64,
 }
 
+impl<K> InboundGroup<K> {
+    pub fn sa(&self) -> Option<&InboundSa<K>> {
+        self.sa.as_deref()
+    }
+
+    /// And whether its hard lifetime is over.
+    pub fn state(&self) -> Option<(&InboundSa<K>, bool)> {
+        self.sa().map(|sa| (sa, self.expired))
+    }
+
+    pub fn count(&mut self, octets: u64) {
+        self.packets += 1;
+        self.bytes += octets;
+    }
+}
+
 impl<A: Crypto> Worker<A> {
     /// Once through an SA: what comes out goes to `transit`, or is to be opened again.
     pub(crate) fn unprotect<B: Buffer>(
@@ -88,7 +104,7 @@ impl<A: Crypto> Worker<A> {
         (found, groups)
     }
 
-    fn inbound_group(&self, now: Tick, spi: Spi, groups: &mut InboundGroups<A::Key>) -> Option<usize> {
+    pub(crate) fn inbound_group(&self, now: Tick, spi: Spi, groups: &mut InboundGroups<A::Key>) -> Option<usize> {
         if let Some(at) = groups.iter().rposition(|group| group.spi == spi) {
             return Some(at);
         }
@@ -211,7 +227,7 @@ impl<A: Crypto> Worker<A> {
     }
 
     /// Padding, inner header, selectors, congestion mark; then the packet is as if it had come in clear, but trusted.
-    fn accept<B: Buffer>(
+    pub(crate) fn accept<B: Buffer>(
         &mut self,
         view: &View,
         packets: Batch<Opening<B>>,
@@ -281,21 +297,22 @@ impl<A: Crypto> Worker<A> {
         if fit == Fit::Unseen { Err(DropReason::FragmentInner) } else { Ok(destination) }
     }
 
-    fn count_opened(&self, now: Tick, groups: &InboundGroups<A::Key>) {
-        for group in groups.iter().filter(|group| group.packets > 0) {
+    pub(crate) fn count_opened(&self, now: Tick, groups: &mut InboundGroups<A::Key>) {
+        for group in groups.iter_mut().filter(|group| group.packets > 0) {
+            let (packets, bytes) = (core::mem::take(&mut group.packets), core::mem::take(&mut group.bytes));
             let Some(sa) = group.sa.as_ref() else { continue };
             if !sa.hot.limits.are_counted() {
-                sa.hot.slot.add(SaCounter::Packets.index(), group.packets);
-                sa.hot.slot.add(SaCounter::Bytes.index(), group.bytes);
+                sa.hot.slot.add(SaCounter::Packets.index(), packets);
+                sa.hot.slot.add(SaCounter::Bytes.index(), bytes);
             }
             sa.hot.slot.touch(seconds(now));
-            self.counters.add(WorkerCounter::OpenedPackets, group.packets);
-            self.counters.add(WorkerCounter::OpenedBytes, group.bytes);
+            self.counters.add(WorkerCounter::OpenedPackets, packets);
+            self.counters.add(WorkerCounter::OpenedBytes, bytes);
         }
     }
 
     /// One drop, on the worker's count and on the SA's; told once a second for each SA.
-    fn refuse<B>(
+    pub(crate) fn refuse<B>(
         &self,
         sa: &InboundSa<A::Key>,
         reason: DropReason,
@@ -325,7 +342,7 @@ impl<A: Crypto> Worker<A> {
 }
 
 /// The outer packet as a flow, for audits.
-fn outer_flow<K>(sa: &InboundSa<K>, local: IpAddr, remote: IpAddr) -> Flow {
+pub(crate) fn outer_flow<K>(sa: &InboundSa<K>, local: IpAddr, remote: IpAddr) -> Flow {
     flow_between(remote, local, sa.hot.shape.protocol)
 }
 
@@ -362,7 +379,7 @@ fn sa_of<'a, K, B>(groups: &'a InboundGroups<K>, opening: &Opening<B>) -> Option
     groups.get(opening.group)?.sa.as_deref()
 }
 
-fn of_replay(replayed: Replayed) -> DropReason {
+pub(crate) fn of_replay(replayed: Replayed) -> DropReason {
     match replayed {
         Replayed::Duplicate => DropReason::ReplayDuplicate,
         Replayed::TooOld => DropReason::ReplayTooOld,

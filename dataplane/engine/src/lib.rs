@@ -66,6 +66,7 @@ mod decapsulate;
 mod ecn;
 mod encapsulate;
 mod esn;
+mod fast;
 mod fib;
 mod flow_cache;
 mod forward;

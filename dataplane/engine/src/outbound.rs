@@ -40,6 +40,9 @@ pub(crate) struct OutboundGroup<K> {
     /// The number the next of them gets, and how many there are.
     next: u64,
     left: u32,
+    /// What was sealed.
+    packets: u64,
+    bytes: u64,
 }
 
 /// What became of sealed packets.
@@ -63,7 +66,7 @@ impl<A: Crypto> Worker<A> {
         self.encapsulate(&mut found, &groups);
         self.seal(&mut found, &groups);
         self.authenticate(&mut found, &groups);
-        self.sealed(view.now, found, &groups)
+        self.sealed(view.now, found, &mut groups)
     }
 
     /// The SA of each packet, or an acquire; then everything that can be refused before a number is spent on it.
@@ -160,13 +163,29 @@ impl<A: Crypto> Worker<A> {
             Some(sa) => sa,
             None => self.shared.outbound_of(child)?,
         };
+        groups.push(self.group_of(view, child, populated, sa));
+        Some(groups.len() - 1)
+    }
+
+    fn group_of(
+        &self,
+        view: &View,
+        child: ChildId,
+        populated: bool,
+        sa: Held<OutboundSa<A::Key>>,
+    ) -> OutboundGroup<A::Key> {
         let (hop, mut inner_mtu) = sa.as_ref().map_or((None, 0), |sa| self.way_of(view, sa, MAX_LAYERS));
         if let Some(tunnel) = sa.as_ref().and_then(|sa| view.topology.tunnel_mtu(sa.cold.interface?)) {
             inner_mtu = inner_mtu.min(usize::from(tunnel));
         }
         let expired = sa.as_ref().is_some_and(|sa| sa.hot.limits.are_reached(&sa.hot.slot, view.now));
-        groups.push(OutboundGroup { child, populated, sa, hop, inner_mtu, expired, wanting: 0, next: 0, left: 0 });
-        Some(groups.len() - 1)
+        let (packets, bytes) = (0, 0);
+        OutboundGroup { child, populated, sa, hop, inner_mtu, expired, wanting: 0, next: 0, left: 0, packets, bytes }
+    }
+
+    /// The one SA of a child, for the fast path.
+    pub(crate) fn open_group(&self, view: &View, child: ChildId) -> Option<OutboundGroup<A::Key>> {
+        Some(self.group_of(view, child, false, self.shared.outbound_of(child)?))
     }
 
     /// The largest packet the child can send; 0 without an SA or a way.
@@ -198,11 +217,7 @@ impl<A: Crypto> Worker<A> {
         groups: &mut OutboundGroups<A::Key>,
         io: &mut impl Io<B>,
     ) {
-        for group in groups.iter_mut() {
-            if let Some(first) = group.hot().and_then(|hot| hot.slot.reserve(group.wanting)) {
-                (group.next, group.left) = (first, group.wanting);
-            }
-        }
+        groups.iter_mut().for_each(OutboundGroup::reserve);
         packets.retain(|sealing| match groups.get_mut(sealing.group).and_then(OutboundGroup::take_number) {
             Some(sequence) => {
                 sealing.sequence = sequence;
@@ -229,7 +244,7 @@ impl<A: Crypto> Worker<A> {
                 return false;
             };
             let Sealing { packet, sequence, head, inside, padded_to, .. } = sealing;
-            match wrap(packet, hot, *sequence, head, *inside, usize::from(*padded_to)) {
+            match wrap(packet, hot, *sequence, &head.inner(), *inside, usize::from(*padded_to)) {
                 Ok(front) => {
                     sealing.front = front;
                     true
@@ -302,13 +317,12 @@ impl<A: Crypto> Worker<A> {
         &mut self,
         now: Tick,
         packets: Batch<Sealing<B>>,
-        groups: &OutboundGroups<A::Key>,
+        groups: &mut OutboundGroups<A::Key>,
     ) -> Sealed<B> {
         let mut out = Sealed { again: Batch::new(), leaving: Batch::new() };
-        let mut sums: ArrayVec<(u64, u64), BURST> = groups.iter().map(|_| (0, 0)).collect();
         for mut sealing in packets {
-            let sa = groups.get(sealing.group).and_then(|group| Some((group.sa.as_ref()?, group.hop?)));
-            let Some((sa, hop)) = sa.filter(|_| sealing.sealed) else {
+            let Some(group) = groups.get_mut(sealing.group) else { continue };
+            let Some((sa, hop)) = group.sa.as_ref().zip(group.hop).filter(|_| sealing.sealed) else {
                 self.counters.drop(DropReason::SealFailed);
                 continue;
             };
@@ -321,11 +335,9 @@ impl<A: Crypto> Worker<A> {
             if sa.hot.encapsulated && sa.hot.outer_v6 {
                 udp_checksum_v6(sealing.packet.data_mut(), usize::from(sealing.front).saturating_sub(udp::LEN));
             }
-            if let Some((count, bytes)) = sums.get_mut(sealing.group) {
-                *count += 1;
-                *bytes += sealing.inner_len as u64;
-            }
-            match sa.cold.bundle {
+            let bundle = sa.cold.bundle;
+            group.count(sealing.inner_len as u64);
+            match bundle {
                 None => out.leaving.push(Leaving { packet: sealing.packet, hop }),
                 Some(child) => match next_layer(sealing, child) {
                     Ok(protect) => out.again.push(protect),
@@ -333,8 +345,13 @@ impl<A: Crypto> Worker<A> {
                 },
             }
         }
-        for (group, (count, bytes)) in groups.iter().zip(sums) {
-            let Some(hot) = group.hot().filter(|_| count > 0) else { continue };
+        self.count_sealed(now, groups);
+        out
+    }
+
+    pub(crate) fn count_sealed(&self, now: Tick, groups: &OutboundGroups<A::Key>) {
+        for group in groups.iter().filter(|group| group.packets > 0) {
+            let (Some(hot), count, bytes) = (group.hot(), group.packets, group.bytes) else { continue };
             if !hot.limits.are_counted() {
                 hot.slot.add(SaCounter::Packets.index(), count);
                 hot.slot.add(SaCounter::Bytes.index(), bytes);
@@ -343,7 +360,6 @@ impl<A: Crypto> Worker<A> {
             self.counters.add(WorkerCounter::SealedPackets, count);
             self.counters.add(WorkerCounter::SealedBytes, bytes);
         }
-        out
     }
 
     /// A packet of nobody's data through the child's SA (RFC 4303 §2.6): `packet` is what is to be inside, as long as a
@@ -366,7 +382,7 @@ impl<A: Crypto> Worker<A> {
         self.reserve(view.now, &mut packets, &mut groups, io);
         self.encapsulate(&mut packets, &groups);
         self.seal(&mut packets, &groups);
-        let sealed = self.sealed(view.now, packets, &groups);
+        let sealed = self.sealed(view.now, packets, &mut groups);
         self.counters.add(WorkerCounter::DummiesSent, sealed.leaving.len() as u64);
         self.transmit(sealed.leaving, io);
     }
@@ -391,8 +407,43 @@ impl<K> OutboundGroup<K> {
         Some((sa.as_ref()?, GroupOf { hop: *hop, inner_mtu: *inner_mtu, expired: *expired, wanting }))
     }
 
+    /// With a known way out, inside its lifetime, and fit for the fast path.
+    pub fn fast(&self) -> Option<&OutboundSa<K>> {
+        let usable = !self.expired && self.hop.as_ref().is_some_and(|hop| hop.mac.is_some());
+        self.sa.as_deref().filter(|sa| usable && sa.hot.plain)
+    }
+
+    pub fn way(&self) -> Option<(&OutboundSa<K>, &Hop)> {
+        Some((self.sa.as_deref()?, self.hop.as_ref()?))
+    }
+
+    pub fn is_of_child(&self, child: ChildId) -> bool {
+        self.child == child
+    }
+
+    pub fn inner_mtu(&self) -> usize {
+        self.inner_mtu
+    }
+
+    /// One packet more wants a number.
+    pub fn want(&mut self) {
+        self.wanting += 1;
+    }
+
+    /// Numbers for all that want one, by one atomic operation.
+    pub fn reserve(&mut self) {
+        if let Some(first) = self.hot().and_then(|hot| hot.slot.reserve(self.wanting)) {
+            (self.next, self.left) = (first, self.wanting);
+        }
+    }
+
+    pub fn count(&mut self, octets: u64) {
+        self.packets += 1;
+        self.bytes += octets;
+    }
+
     /// Where the burst's range could not be reserved, the last numbers of the SA are handed out singly.
-    fn take_number(&mut self) -> Option<u64> {
+    pub fn take_number(&mut self) -> Option<u64> {
         let hot = self.sa.as_ref().map(|sa| &sa.hot)?;
         let number = if self.left > 0 {
             self.left -= 1;
@@ -424,7 +475,7 @@ impl GroupOf<'_> {
             return Err(DropReason::NoRoute);
         }
         let after = sa.hot.handling.fragment == FragmentWhen::After && sa.hot.shape.is_tunnel();
-        let cut_later = after && may_be_cut(&sa.hot, &transit.head);
+        let cut_later = after && may_be_cut(&sa.hot, &transit.head.inner());
         let len = transit.packet.data().len();
         // RFC 2473 §7.1: no IPv6 sender goes below this, so the tunnel packet is cut instead.
         let must_carry = sa.hot.shape.is_tunnel() && transit.head.is_v6() && len <= usize::from(LEAST_V6);

@@ -101,7 +101,26 @@ pub(crate) struct Head {
     pub len: usize,
 }
 
+/// What of a packet's IP header its tunnel's outer header is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inner {
+    pub is_v6: bool,
+    /// IPv6 may never be fragmented on its way.
+    pub dont_fragment: bool,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Or hop limit.
+    pub ttl: u8,
+    /// IPv6; else 0.
+    pub flow_label: u32,
+}
+
 impl Head {
+    pub fn inner(&self) -> Inner {
+        let Self { dont_fragment, tos, ttl, flow_label, .. } = *self;
+        Inner { is_v6: self.is_v6(), dont_fragment, tos, ttl, flow_label }
+    }
+
     /// In RFC 1812 §5.2.2 order; the packet may be followed by padding.
     pub fn parse(packet: &[u8], checksum: ChecksumMode) -> Result<Self, DropReason> {
         match packet.first().map(|octet| octet >> 4) {
@@ -165,46 +184,51 @@ impl Head {
 
     /// Who the packet is for, once its addresses are known to be possible.
     pub fn destination(&self, topology: &Topology) -> Result<Destination, DropReason> {
-        let (source, destination) = (self.flow.source, self.flow.destination);
-        let group = match destination {
-            IpAddr::V4(addr) => addr.is_multicast() || addr.is_broadcast() || topology.is_broadcast(addr),
-            IpAddr::V6(addr) => addr.is_multicast(),
-        };
-        // Duplicate address detection asks from the unspecified address (RFC 4862 §5.4.2).
-        let asking = group && matches!(source, IpAddr::V6(addr) if addr.is_unspecified());
-        // RFC 1812 §5.3.7, RFC 4291 §2.5.
-        let martian_source = match source {
-            IpAddr::V4(addr) => ipv4::is_martian_source(addr) || topology.is_broadcast(addr),
-            IpAddr::V6(addr) => ipv6::is_martian_source(addr),
-        };
-        if martian_source && !asking {
-            return Err(DropReason::Martian);
-        }
-        if topology.is_own(source) {
-            return Err(DropReason::SourceSpoofed);
-        }
-        if group {
-            return Ok(Destination::Group);
-        }
-        let martian = match destination {
-            IpAddr::V4(addr) => ipv4::is_martian_destination(addr),
-            IpAddr::V6(addr) => ipv6::is_martian_destination(addr),
-        };
-        if martian {
-            return Err(DropReason::Martian);
-        }
-        if topology.is_own(destination) {
-            return Ok(Destination::Own);
-        }
-        // RFC 3927 §2.7, RFC 4291 §2.5.6: never forwarded.
-        if is_link_local(source) || is_link_local(destination) {
-            return Err(DropReason::Martian);
-        }
-        if self.options {
+        let found = destination(topology, self.flow.source, self.flow.destination)?;
+        if found == Destination::Elsewhere && self.options {
             return Err(DropReason::Ipv4Options);
         }
-        Ok(Destination::Elsewhere)
+        Ok(found)
     }
+}
+
+/// Who packets from `source` are for, once both addresses are known to be possible.
+pub(crate) fn destination(topology: &Topology, source: IpAddr, destination: IpAddr) -> Result<Destination, DropReason> {
+    let group = match destination {
+        IpAddr::V4(addr) => addr.is_multicast() || addr.is_broadcast() || topology.is_broadcast(addr),
+        IpAddr::V6(addr) => addr.is_multicast(),
+    };
+    // Duplicate address detection asks from the unspecified address (RFC 4862 §5.4.2).
+    let asking = group && matches!(source, IpAddr::V6(addr) if addr.is_unspecified());
+    // RFC 1812 §5.3.7, RFC 4291 §2.5.
+    let martian_source = match source {
+        IpAddr::V4(addr) => ipv4::is_martian_source(addr) || topology.is_broadcast(addr),
+        IpAddr::V6(addr) => ipv6::is_martian_source(addr),
+    };
+    if martian_source && !asking {
+        return Err(DropReason::Martian);
+    }
+    if topology.is_own(source) {
+        return Err(DropReason::SourceSpoofed);
+    }
+    if group {
+        return Ok(Destination::Group);
+    }
+    let martian = match destination {
+        IpAddr::V4(addr) => ipv4::is_martian_destination(addr),
+        IpAddr::V6(addr) => ipv6::is_martian_destination(addr),
+    };
+    if martian {
+        return Err(DropReason::Martian);
+    }
+    if topology.is_own(destination) {
+        return Ok(Destination::Own);
+    }
+    // RFC 3927 §2.7, RFC 4291 §2.5.6: never forwarded.
+    if is_link_local(source) || is_link_local(destination) {
+        return Err(DropReason::Martian);
+    }
+    Ok(Destination::Elsewhere)
 }
 
 /// Who a packet is for.

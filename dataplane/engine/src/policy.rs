@@ -14,7 +14,7 @@ use culvert_wire::ipv4::{self, Hop};
 use culvert_wire::{Fragmentation, ipv6};
 
 /// Routes decide which policies speak of a packet: those of the tunnel interface it is routed into, or those of none.
-fn search(view: &View, flow: &Flow, later_fragment: bool, origin: Origin) -> Verdict {
+pub(crate) fn search(view: &View, flow: &Flow, later_fragment: bool, origin: Origin) -> Verdict {
     if origin == Origin::Clear && view.topology.must_come_by_tunnel(flow.source) {
         return Verdict::Drop(DropReason::InboundClear);
     }

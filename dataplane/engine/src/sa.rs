@@ -1,5 +1,6 @@
 //! A security association as workers see it: what every packet touches apart from what few do.
 
+use crate::fast::key::FlowKey;
 use crate::io::Tick;
 use crate::replay::ReplayWindow;
 use crate::selectors::{Fit, fit};
@@ -8,7 +9,7 @@ use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use culvert_link::{SaSlot, SlotRef};
 use culvert_model::{
     ChildId, Direction, Encapsulation, Flow, Handling, InterfaceId, IpsecProtocol, Lifetime, MssClamp, SaMode, SaSpec,
-    SlotIndex, Spi, Suite, TrafficSelector, Tunnel,
+    SlotIndex, Spi, Suite, Tfc, TrafficSelector, Tunnel,
 };
 use culvert_telemetry::SaCounter;
 use culvert_wire::nat_traversal::NAT_TRAVERSAL_PORT;
@@ -48,6 +49,10 @@ impl Shape {
         ah::LEN + ah::icv_field_len(usize::from(self.icv), is_v6)
     }
 
+    fn is_plain(self) -> bool {
+        self.is_tunnel() && self.protocol == IpsecProtocol::Esp
+    }
+
     pub fn is_tunnel(self) -> bool {
         self.mode == SaMode::Tunnel
     }
@@ -78,6 +83,8 @@ pub(crate) struct OutboundSa<K> {
 #[repr(C, align(64))]
 pub(crate) struct OutboundHot {
     pub slot: SlotRef,
+    /// No other SA of this process has it, and no other form of this one.
+    pub id: u64,
     pub limits: HardLimits,
     /// [`crate::topology::Topology::hop_cached`].
     pub route: AtomicU64,
@@ -92,6 +99,8 @@ pub(crate) struct OutboundHot {
     pub outer_v6: bool,
     /// Another SA's headers come around its own.
     pub bundled: bool,
+    /// ESP in tunnel mode with nothing around it and no padding of its own: the fast path may seal with it.
+    pub plain: bool,
     pub handling: Handling,
 }
 
@@ -110,6 +119,10 @@ pub(crate) struct InboundSa<K> {
 #[repr(C, align(64))]
 pub(crate) struct InboundHot {
     pub slot: SlotRef,
+    /// As of [`OutboundHot`].
+    pub id: u64,
+    /// What its packets look like from outside, where the fast path may open them: ESP in tunnel mode, not in a bundle.
+    pub outer: Option<FlowKey>,
     pub limits: HardLimits,
     /// Shared by every form the SA takes in its life: a number accepted once stays accepted.
     pub window: Arc<ReplayWindow>,
@@ -124,7 +137,7 @@ pub(crate) struct InboundHot {
     pub mss_clamp: MssClamp,
 }
 
-const _: () = assert!(size_of::<InboundHot>() == 128);
+const _: () = assert!(size_of::<InboundHot>() == 192);
 
 /// What selectors and control ask for.
 #[derive(Clone)]
@@ -292,6 +305,7 @@ impl OutboundHot {
         let (template, template_len) = template(tunnel, encapsulation, &rules)?;
         Some(Self {
             slot,
+            id: next_id(),
             limits,
             route: AtomicU64::new(0),
             path_mtu: AtomicU16::new(0),
@@ -303,6 +317,7 @@ impl OutboundHot {
             encapsulated: encapsulation.is_some(),
             outer_v6: tunnel.remote.is_ipv6(),
             bundled: rules.bundled,
+            plain: rules.shape.is_plain() && !rules.bundled && rules.handling.tfc == Tfc::Off,
             handling: rules.handling,
         })
     }
@@ -361,6 +376,8 @@ impl<K> InboundSa<K> {
             dscp_inbound: spec.handling.dscp_inbound,
             mss_clamp: spec.handling.mss_clamp,
             slot,
+            id: next_id(),
+            outer: None,
         };
         Self { hot, key, audited: AtomicU64::new(0), cold: Cold::new(spec, now) }
     }
@@ -377,6 +394,17 @@ impl<K> InboundSa<K> {
         new
     }
 
+    /// Lets the fast path open its packets, whose outer addresses are known to be possible.
+    pub fn with_fast_path(mut self) -> Self {
+        if self.hot.shape.is_plain() && self.cold.bundle.is_none() {
+            let Tunnel { local, remote } = self.cold.tunnel;
+            let ports = self.cold.encapsulation.map(|ports| (ports.remote_port, ports.local_port));
+            let protocol = if ports.is_some() { protocol::UDP } else { protocol::ESP };
+            self.hot.outer = FlowKey::of(remote, local, protocol, ports);
+        }
+        self
+    }
+
     /// The same SA with other outer addresses.
     pub fn moved(&self, tunnel: Tunnel, encapsulation: Option<Encapsulation>) -> Self {
         let hot = InboundHot {
@@ -390,10 +418,18 @@ impl<K> InboundSa<K> {
             esn: self.hot.esn,
             dscp_inbound: self.hot.dscp_inbound,
             mss_clamp: self.hot.mss_clamp,
+            id: next_id(),
+            outer: None,
         };
         let cold = self.cold.moved(tunnel, encapsulation);
         Self { hot, key: self.key.clone(), audited: AtomicU64::new(0), cold }
     }
+}
+
+fn next_id() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: nothing but the number itself is shared.
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 fn template(tunnel: Tunnel, encapsulation: Option<Encapsulation>, rules: &Rules) -> Option<([u8; MAX_TEMPLATE], u8)> {

@@ -3,6 +3,7 @@
 use crate::child_sas::{AllChildSas, ChildSas};
 use crate::crypto::{Crypto, KeyError};
 use crate::io::Tick;
+use crate::packet::{Destination, destination};
 use crate::retire::{Retired, Retiring};
 use crate::sa::{Cold, InboundSa, OutboundSa};
 use crate::shared::{Foreign, Shared};
@@ -142,14 +143,22 @@ impl<A: Crypto> Sad<A> {
         if holder.as_ref().and_then(|sa| sa.as_ref()).is_some_and(|sa| sa.cold.index != spec.slot) {
             return Err(Refusal::SpiInUse);
         }
-        Ok(Installed::Inbound(Arc::new(match self.entries.get(&spec.slot).map(|old| &old.sa) {
+        let sa = match self.entries.get(&spec.slot).map(|old| &old.sa) {
             // A window of another size would forget what was accepted while workers still use the old one.
             Some(Installed::Inbound(old)) if old.hot.window_size != spec.replay_window => {
                 return Err(Refusal::BadWindow);
             }
             Some(Installed::Inbound(old)) => old.renewed(spec, key, now),
             _ => InboundSa::new(spec, slot, key, now),
-        })))
+        };
+        Ok(self.inbound(sa))
+    }
+
+    /// Addresses of the box stay as they are, so what is possible now always is.
+    fn inbound(&self, sa: InboundSa<A::Key>) -> Installed<A::Key> {
+        let Tunnel { local, remote } = sa.cold.tunnel;
+        let possible = destination(&self.shared.topology.load(), remote, local) == Ok(Destination::Own);
+        Installed::Inbound(Arc::new(if possible { sa.with_fast_path() } else { sa }))
     }
 
     /// `Err` where the slot holds no such SA.
@@ -195,7 +204,7 @@ impl<A: Crypto> Sad<A> {
         check_tunnel(tunnel, encapsulation)?;
         let marks = entry.marks;
         let (sa, bound) = match &entry.sa {
-            Installed::Inbound(sa) => (Installed::Inbound(Arc::new(sa.moved(tunnel, encapsulation))), false),
+            Installed::Inbound(sa) => (self.inbound(sa.moved(tunnel, encapsulation)), false),
             Installed::Outbound(sa) => {
                 let moved = sa.moved(tunnel, encapsulation).ok_or(Refusal::BadTunnel)?;
                 (Installed::Outbound(Arc::new(moved)), self.is_bound(sa))

@@ -85,6 +85,8 @@ pub(crate) struct Topology {
     generation: u32,
     fixed: Arc<Fixed>,
     neighbours: Vec<Neighbour>,
+    /// The way to each of them.
+    ways: Vec<Option<Hop>>,
     /// On which port of its bridge a station is. Sorted.
     stations: Vec<(Mac, PortId)>,
 }
@@ -157,19 +159,30 @@ impl Topology {
             }
         }
         let fixed = Fixed { interfaces: by_port, vlans, tunnels, own_v4, own_v6, broadcasts, fib: Box::new(fib) };
-        Ok(Self { generation: 1, fixed: Arc::new(fixed), neighbours: Vec::new(), stations: Vec::new() })
+        Ok(Self {
+            generation: 1,
+            fixed: Arc::new(fixed),
+            neighbours: Vec::new(),
+            ways: Vec::new(),
+            stations: Vec::new(),
+        })
     }
 
     /// The same with other neighbours, of a new generation.
     pub fn with_neighbours(&self, mut neighbours: Vec<Neighbour>) -> Self {
         neighbours.sort_unstable();
-        Self { generation: self.next_generation(), neighbours, ..self.clone() }
+        Self { generation: self.next_generation(), neighbours, ..self.clone() }.with_ways()
     }
 
     /// The same with other stations on bridges, of a new generation.
     pub fn with_stations(&self, mut stations: Vec<(Mac, PortId)>) -> Self {
         stations.sort_unstable();
-        Self { generation: self.next_generation(), stations, ..self.clone() }
+        Self { generation: self.next_generation(), stations, ..self.clone() }.with_ways()
+    }
+
+    fn with_ways(mut self) -> Self {
+        self.ways = self.neighbours.iter().map(|n| self.hop_by(n.port, n.addr, Some(n.mac))).collect();
+        self
     }
 
     fn next_generation(&self) -> u32 {
@@ -269,19 +282,30 @@ impl Topology {
     /// As [`Self::hop`], remembering a resolved way in `cache` for as long as this value is the published one.
     pub fn hop_cached(&self, destination: IpAddr, cache: &AtomicU64) -> Option<Hop> {
         // Relaxed: generation and index are one word, and the index is looked up in this very generation.
-        let cached = cache.load(Ordering::Relaxed);
-        if cached >> 32 == u64::from(self.generation) {
-            let neighbour = self.neighbours.get(cached as u32 as usize);
-            if let Some(n) = neighbour {
-                return self.hop_by(n.port, n.addr, Some(n.mac));
-            }
+        if let Some(hop) = self.hop_at(cache.load(Ordering::Relaxed)) {
+            return Some(*hop);
         }
-        let hop = self.hop(destination)?;
-        let place = self.neighbours.binary_search_by_key(&(hop.port, hop.next_hop), |n| (n.port, n.addr));
-        if let Ok(index) = place.map(|at| at as u64) {
-            cache.store(u64::from(self.generation) << 32 | index, Ordering::Relaxed);
+        if let Some(index) = self.hop_index(destination) {
+            cache.store(index, Ordering::Relaxed);
         }
-        Some(hop)
+        self.hop(destination)
+    }
+
+    /// The way that [`Self::hop_index`] told, as long as this value is the published one.
+    #[inline]
+    pub fn hop_at(&self, index: u64) -> Option<&Hop> {
+        if index >> 32 != u64::from(self.generation) {
+            return None;
+        }
+        self.ways.get(index as u32 as usize)?.as_ref()
+    }
+
+    /// Names the way to a destination whose neighbour is known.
+    pub fn hop_index(&self, destination: IpAddr) -> Option<u64> {
+        let route = self.fixed.fib.lookup(destination)?;
+        let key = (route.port, route.gateway.unwrap_or(destination));
+        let at = self.neighbours.binary_search_by_key(&key, |n| (n.port, n.addr)).ok()?;
+        self.ways.get(at)?.is_some().then_some(u64::from(self.generation) << 32 | at as u64)
     }
 
     fn hop_by(&self, port: PortId, next_hop: IpAddr, mac: Option<Mac>) -> Option<Hop> {

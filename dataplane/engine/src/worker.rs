@@ -3,6 +3,7 @@
 use crate::buffer::Buffer;
 use crate::counters::Counters;
 use crate::crypto::Crypto;
+use crate::fast::{Memo, Opened};
 use crate::flow_cache::FlowCache;
 use crate::fragment::split::split_v4;
 use crate::io::{BURST, Io, PortId, Punt, Tick};
@@ -28,13 +29,22 @@ pub struct Worker<A: Crypto> {
     pub(crate) crypto: A,
     pub(crate) counters: Counters,
     pub(crate) flows: FlowCache,
+    /// `None`: every packet goes the general way.
+    pub(crate) memo: Option<Memo>,
 }
 
 impl<A: Crypto> Worker<A> {
     /// `index` is the thread's counter block in the link; `None` where the link has no such block.
     pub fn new(shared: Arc<Shared<A>>, index: usize, crypto: A) -> Option<Self> {
         let counters = Counters::new(shared.region.worker_counters(index)?);
-        Some(Self { shared, crypto, counters, flows: FlowCache::new() })
+        Some(Self { shared, crypto, counters, flows: FlowCache::new(), memo: None })
+    }
+
+    /// For threads that take bursts from ports.
+    #[must_use]
+    pub fn with_fast_path(mut self) -> Self {
+        self.memo = Some(Memo::new(self.shared.inbound.len()));
+        self
     }
 
     /// The thread's counters, for what the caller counts.
@@ -57,8 +67,15 @@ impl<A: Crypto> Worker<A> {
             return;
         }
         let view = self.shared.view(now);
-        let (esp, transit) = self.classify(&view, port, burst, io);
-        self.open_and_send(&view, esp, transit, io);
+        let opened = self.fast_path(&view, port, burst, io);
+        if burst.is_empty() && opened.is_none() {
+            return;
+        }
+        let (mut sealed, mut transit) = self.classify(&view, port, burst, io);
+        if let Some(Opened { packets, mut groups }) = opened {
+            sealed.extend(self.accept(&view, packets, &mut groups, &mut transit, io));
+        }
+        self.open_and_send(&view, sealed, transit, io);
     }
 
     /// A packet to the box that was put together from its fragments.

@@ -12,6 +12,7 @@ mod end;
 mod error;
 mod layout;
 mod mapping;
+mod prefetch;
 pub mod record;
 mod region;
 #[doc(hidden)]
@@ -24,6 +25,7 @@ mod slot;
 pub use end::{Consumer, ControlEnd, DataplaneEnd, Peer, Producer};
 pub use error::LinkError;
 pub use layout::{BLOCK_COUNTERS, LAYOUT_VERSION, Layout, MAX_RING_BYTES, MAX_SLOTS, MIN_RING_BYTES, PORTS, WORKERS};
+pub use prefetch::{prefetch, prefetch_line};
 pub use region::{CounterBlock, Region, SlotRef};
 pub use ring::{MAX_RECORD, PushError, RingError};
 pub use role::Role;

@@ -12,6 +12,12 @@ impl Sum {
         Self(0)
     }
 
+    /// Of big-endian 32-bit words, added up by the caller.
+    #[inline]
+    pub const fn of_words(sum: u64) -> Self {
+        Self(sum)
+    }
+
     /// UDP, TCP over IPv4; `length` is that of the upper-layer header and data.
     #[inline]
     pub fn pseudo_v4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: usize) -> Self {

@@ -174,7 +174,8 @@ struct Sample {
 /// Seals at the one gateway and opens at the other, burst after burst; each packet must come out, in its place.
 fn carry(stage: &Stage, me: usize, shared: [Arc<Shared<RustCrypto>>; 2]) -> Vec<Sample> {
     let _stop = StopOnDrop(&stage.stop);
-    let [mut sealer, mut opener] = shared.map(|shared| Worker::new(shared, me + 1, RustCrypto).unwrap());
+    let [mut sealer, mut opener] =
+        shared.map(|shared| Worker::new(shared, me + 1, RustCrypto).unwrap().with_fast_path());
     let (mut wire, mut out) = (TestIo::default(), TestIo::default());
     wire.sent.reserve(2 * BURST);
     out.sent.reserve(2 * BURST);

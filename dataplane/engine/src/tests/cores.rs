@@ -47,7 +47,8 @@ fn slot(gateway: &Gateway, spec: &SaSpec, counter: SaCounter) -> u64 {
 /// What one worker of each gateway makes of the flows that are its own, in both directions; returns what it delivered to
 /// site 1 and to site 7.
 fn exchange(a: &Gateway, b: &Gateway, worker: usize, bursts: u64) -> [Vec<VecBuffer>; 2] {
-    let of = |gateway: &Gateway| Worker::new(gateway.shared.clone(), worker, crate::RustCrypto).unwrap();
+    let of =
+        |gateway: &Gateway| Worker::new(gateway.shared.clone(), worker, crate::RustCrypto).unwrap().with_fast_path();
     let (mut at_a, mut at_b) = (of(a), of(b));
     let (mut to_a, mut to_b) = (TestIo::default(), TestIo::default());
     for burst in 0..bursts {
@@ -136,7 +137,7 @@ fn of_two_workers_with_the_same_packet_one_accepts_it() {
     let accepted = std::thread::scope(|scope| {
         let workers = [1, 2].map(|index| {
             scope.spawn(move || {
-                let mut worker = Worker::new(b.shared.clone(), index, crate::RustCrypto).unwrap();
+                let mut worker = Worker::new(b.shared.clone(), index, crate::RustCrypto).unwrap().with_fast_path();
                 let mut io = TestIo::default();
                 for burst in wire {
                     let mut burst = burst.clone();

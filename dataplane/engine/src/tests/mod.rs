@@ -16,7 +16,7 @@ mod oracle;
 mod path_mtu;
 mod policies;
 mod populate;
-mod rig;
+pub(crate) mod rig;
 mod route_based;
 mod threads;
 mod tunnel;

@@ -127,7 +127,7 @@ impl Gateway {
             neighbour(LAN, format!("fd00:{site:x}::2"), host_mac(site)),
         ];
         shared.topology.store(Arc::new(shared.topology.load().with_neighbours(neighbours)));
-        let worker = Worker::new(shared.clone(), 0, RustCrypto).unwrap();
+        let worker = Worker::new(shared.clone(), 0, RustCrypto).unwrap().with_fast_path();
         let house = Housekeeping::new(shared.clone(), 63, RustCrypto, 0).unwrap();
         Self { region, shared, worker, house, io: TestIo::default(), site, now: 1, next_token: 1 }
     }

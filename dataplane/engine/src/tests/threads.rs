@@ -18,7 +18,7 @@ pub fn run(
     port: crate::PortId,
     bursts: Vec<ArrayVec<crate::testing::VecBuffer, BURST>>,
 ) -> TestIo {
-    let mut worker = Worker::new(gateway.shared.clone(), index, RustCrypto).unwrap();
+    let mut worker = Worker::new(gateway.shared.clone(), index, RustCrypto).unwrap().with_fast_path();
     let mut io = TestIo::default();
     for mut burst in bursts {
         worker.run_burst(SECOND, port, &mut burst, &mut io);
@@ -112,7 +112,7 @@ fn rekeying_under_load_loses_nothing() {
     std::thread::scope(|scope| {
         let (stop, sealed, opened) = (&stop, &sealed, &opened);
         scope.spawn(move || {
-            let mut worker = Worker::new(shared_a, 1, RustCrypto).unwrap();
+            let mut worker = Worker::new(shared_a, 1, RustCrypto).unwrap().with_fast_path();
             let mut io = TestIo::default();
             while !stop.load(Ordering::Acquire) {
                 let mut burst = (0..8).map(|i| from_host(&[i; 40])).collect();
@@ -125,7 +125,7 @@ fn rekeying_under_load_loses_nothing() {
             }
         });
         scope.spawn(move || {
-            let mut worker = Worker::new(shared_b, 1, RustCrypto).unwrap();
+            let mut worker = Worker::new(shared_b, 1, RustCrypto).unwrap().with_fast_path();
             let mut io = TestIo::default();
             for mut burst in from_a {
                 worker.run_burst(SECOND, WAN, &mut burst, &mut io);

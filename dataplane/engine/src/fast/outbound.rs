@@ -1,0 +1,193 @@
+//! Sealing on the fast path.
+
+use super::{Card, NO_ROOM, Step, dispatch, hop_taken};
+use crate::buffer::Buffer;
+use crate::crypto::{Crypto, Job, MAX_ICV};
+use crate::encapsulate::{Inside, udp_checksum_v6, wrap};
+use crate::fast::memo::Entry;
+use crate::io::BURST;
+use crate::outbound::{OutboundGroup, OutboundGroups};
+use crate::packet::Head;
+use crate::sa::OutboundSa;
+use crate::selectors::Fit;
+use crate::shared::View;
+use crate::worker::{Batch, Worker};
+use arrayvec::ArrayVec;
+use culvert_model::ChildId;
+use culvert_telemetry::{DropReason, SaCounter};
+use culvert_wire::ipv4::ChecksumMode;
+use culvert_wire::{ethernet, udp};
+
+const HINTS: usize = 64;
+const NO_GROUP: u8 = u8::MAX;
+
+/// The SAs that seal packets of the burst.
+pub(super) struct Sealings<K> {
+    pub groups: OutboundGroups<K>,
+    /// By the low bits of the child: its group, perhaps.
+    hints: [u8; HINTS],
+}
+
+impl<K> Sealings<K> {
+    pub fn new() -> Self {
+        Self { groups: OutboundGroups::new(), hints: [NO_GROUP; HINTS] }
+    }
+
+    pub fn are_some(&self) -> bool {
+        !self.groups.is_empty()
+    }
+}
+
+impl<A: Crypto> Worker<A> {
+    /// Finds the SA, and whether it takes such packets; else the packet is left as it is.
+    #[inline]
+    pub(super) fn admit_outbound<B: Buffer>(
+        &self,
+        view: &View,
+        card: &mut Card,
+        entry: &mut Entry,
+        frame: &B,
+        sealings: &mut Sealings<A::Key>,
+    ) {
+        let child = ChildId(entry.target as u32);
+        let Some(at) = self.sealing_group(view, child, sealings) else { return };
+        let Some(group) = sealings.groups.get_mut(usize::from(at)) else { return };
+        let Some(sa) = group.fast() else { return };
+        if entry.sa != sa.hot.id {
+            if !carries(sa, frame) {
+                return;
+            }
+            entry.sa = sa.hot.id;
+        }
+        if card.len() > group.inner_mtu() || card.plain.inner.ttl <= 1 {
+            return;
+        }
+        group.want();
+        (card.step, card.group) = (Step::Seal, at);
+    }
+
+    #[inline]
+    fn sealing_group(&self, view: &View, child: ChildId, sealings: &mut Sealings<A::Key>) -> Option<u8> {
+        let Sealings { groups, hints } = sealings;
+        let hint = hints.get_mut(child.0 as usize % HINTS)?;
+        if groups.get(usize::from(*hint)).is_some_and(|group| group.is_of_child(child)) {
+            return Some(*hint);
+        }
+        // Perhaps once more for the same SA: its numbers go on behind those of the first.
+        groups.try_push(self.open_group(view, child)?).ok()?;
+        *hint = (groups.len() - 1) as u8;
+        Some(*hint)
+    }
+
+    /// Numbers, headers, cipher, counters.
+    pub(super) fn fast_seal<B: Buffer>(
+        &mut self,
+        view: &View,
+        cards: &mut Batch<Card>,
+        burst: &mut Batch<B>,
+        sealings: &mut Sealings<A::Key>,
+    ) {
+        for group in &mut sealings.groups {
+            group.reserve();
+        }
+        let mut jobs: ArrayVec<Job<'_, A::Key>, BURST> = ArrayVec::new();
+        let mut failed = 0;
+        for (card, frame) in cards.iter_mut().zip(burst.iter_mut()).filter(|(card, _)| card.step == Step::Seal) {
+            let Some(group) = sealings.groups.get_mut(usize::from(card.group)) else { continue };
+            // Without a number the packet is as it came: the general way says why.
+            card.step = Step::General;
+            let Some(sequence) = group.take_number() else { continue };
+            let Some(sa) = group.fast() else { continue };
+            match encapsulate(card, frame, sa, sequence) {
+                Ok(offset) => (card.step, card.offset) = (Step::Seal, offset),
+                Err(reason) => {
+                    card.step = Step::Gone;
+                    self.counters.drop(reason);
+                }
+            }
+        }
+        let Sealings { groups, .. } = &*sealings;
+        for (card, frame) in cards.iter().zip(burst.iter_mut()).filter(|(card, _)| card.step == Step::Seal) {
+            let Some(sa) = groups.get(usize::from(card.group)).and_then(OutboundGroup::fast) else { continue };
+            let data = frame.data_mut().get_mut(usize::from(card.offset)..).unwrap_or_default();
+            jobs.push(Job {
+                key: sa.key.as_ref(),
+                sequence: card.sequence,
+                esn: sa.hot.esn,
+                data,
+                icv: [0; MAX_ICV],
+                ok: false,
+            });
+        }
+        self.crypto.seal_burst(&mut jobs);
+        let done: ArrayVec<bool, BURST> = jobs.iter().map(|job| job.ok).collect();
+        drop(jobs);
+        let mut done = done.into_iter();
+        for (card, frame) in cards.iter_mut().zip(burst.iter_mut()).filter(|(card, _)| card.step == Step::Seal) {
+            let sealed = done.next() == Some(true);
+            card.step = Step::Gone;
+            let Some(group) = sealings.groups.get_mut(usize::from(card.group)) else { continue };
+            if !sealed {
+                failed += 1;
+                continue;
+            }
+            card.step = finish(card, frame, group, &self.counters);
+        }
+        if failed > 0 {
+            self.counters.drops(DropReason::SealFailed, failed);
+        }
+        self.count_sealed(view.now, &sealings.groups);
+    }
+}
+
+/// RFC 4301 §5.1, as the general way asks it.
+#[cold]
+fn carries<K, B: Buffer>(sa: &OutboundSa<K>, frame: &B) -> bool {
+    let packet = frame.data().get(ethernet::LEN..).unwrap_or_default();
+    Head::parse(packet, ChecksumMode::Trusted)
+        .is_ok_and(|head| sa.cold.carries(&head.flow, head.fragmentation) == Fit::Yes)
+}
+
+/// From a frame in clear to an ESP packet that is not encrypted yet. Answers where the ESP header is.
+#[inline]
+fn encapsulate<K, B: Buffer>(
+    card: &mut Card,
+    frame: &mut B,
+    sa: &OutboundSa<K>,
+    sequence: u64,
+) -> Result<u8, DropReason> {
+    let padding = frame.data().len().saturating_sub(ethernet::LEN + card.len());
+    if !(frame.trim_front(ethernet::LEN) && frame.trim_back(padding)) {
+        return Err(DropReason::Truncated);
+    }
+    let inner = card.plain.inner;
+    hop_taken(frame.data_mut(), inner.is_v6);
+    card.sequence = sequence;
+    wrap(frame, &sa.hot, sequence, &inner, Inside::Packet, 0).map(|offset| offset as u8)
+}
+
+/// Counts, and makes a frame of it.
+#[inline]
+fn finish<K, B: Buffer>(
+    card: &Card,
+    packet: &mut B,
+    group: &mut OutboundGroup<K>,
+    counters: &crate::counters::Counters,
+) -> Step {
+    let octets = card.len() as u64;
+    let Some((sa, hop)) = group.way() else { return Step::Gone };
+    if sa.hot.limits.are_counted() && !sa.hot.limits.count(&sa.hot.slot, octets) {
+        counters.drop(DropReason::LifetimeExpired);
+        sa.hot.slot.add(SaCounter::OtherDrops.index(), 1);
+        return Step::Gone;
+    }
+    if sa.hot.encapsulated && sa.hot.outer_v6 {
+        udp_checksum_v6(packet.data_mut(), usize::from(card.offset).saturating_sub(udp::LEN));
+    }
+    let step = dispatch(packet, hop, sa.hot.outer_v6);
+    group.count(octets);
+    if step == Step::Gone {
+        counters.drop(NO_ROOM);
+    }
+    step
+}
