@@ -2,18 +2,10 @@
 
 use culvert_engine::Buffer;
 use dpdk::Mbuf;
-use std::sync::OnceLock;
 
 /// A packet in a DPDK buffer.
 #[derive(Debug)]
 pub struct Packet(pub Mbuf);
-
-/// Do all ports fill in IPv4 header checksums? A packet does not know by which one it will leave.
-static CHECKSUM_OFFLOAD: OnceLock<bool> = OnceLock::new();
-
-pub fn set_checksum_offload(every_port_has_it: bool) {
-    _ = CHECKSUM_OFFLOAD.set(every_port_has_it);
-}
 
 impl Buffer for Packet {
     fn data(&self) -> &[u8] {
@@ -42,13 +34,5 @@ impl Buffer for Packet {
 
     fn rx_checksum_ok(&self) -> Option<bool> {
         self.0.rx_ipv4_checksum()
-    }
-
-    fn request_ipv4_checksum(&mut self, l2_len: u16, l3_len: u16) -> bool {
-        if CHECKSUM_OFFLOAD.get() != Some(&true) {
-            return false;
-        }
-        self.0.request_ipv4_checksum(l2_len, l3_len);
-        true
     }
 }

@@ -5,7 +5,6 @@ use crate::error::Error;
 use crate::host::HostInterface;
 use crate::housekeeping::{self, Running, with_counters};
 use crate::io::{Exits, INBOX, Inbox, Punts};
-use crate::packet::set_checksum_offload;
 use crate::ports::{self, Ports, Share};
 use crate::precheck::HOUSEKEEPING;
 use crate::{memory, precheck, worker};
@@ -62,9 +61,6 @@ pub fn run(config: &Config, link_path: &Path, stop: &Arc<AtomicBool>, supervised
     })?;
     let pool = Pool::create(&eal, &pool_config).map_err(|source| Error::Pool { source })?;
     let ports = ports::open(&eal, config, &pool)?;
-    // A card is told where the IP header starts before it is known whether a tag will stand before it.
-    let tagged = config.interfaces.iter().any(|interface| interface.vlan.is_some());
-    set_checksum_offload(!tagged && ports.ports.iter().all(|port| port.info().tx_ipv4_checksum));
     let parts = Parts { config, link_path, region, link, eal, pool, ports, stop, supervised };
     #[cfg(feature = "ipsec-mb")]
     match MultiBuffer::new() {

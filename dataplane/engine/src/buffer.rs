@@ -19,9 +19,4 @@ pub trait Buffer: Sized + Send {
     fn rx_checksum_ok(&self) -> Option<bool> {
         None
     }
-    /// Asks the card to fill in the IPv4 header checksum on transmit; `false` where it will not, and the caller must.
-    fn request_ipv4_checksum(&mut self, l2_len: u16, l3_len: u16) -> bool {
-        let _ = (l2_len, l3_len);
-        false
-    }
 }

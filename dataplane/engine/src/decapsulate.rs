@@ -94,6 +94,7 @@ fn whole_packet<B: Buffer>(packet: &mut B) -> Result<Head, DropReason> {
 }
 
 /// Next header, and octets of padding and trailer, where the padding is 1, 2, 3, ... (RFC 4303 §2.4).
+#[inline]
 pub(crate) fn trailer(data: &[u8]) -> Option<(u8, usize)> {
     let (rest, &[pad_len, next]) = data.split_last_chunk()?;
     let padding = rest.get(rest.len().checked_sub(usize::from(pad_len))?..)?;

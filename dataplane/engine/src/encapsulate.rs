@@ -7,7 +7,7 @@ use crate::packet::Inner;
 use crate::sa::OutboundHot;
 use culvert_model::{DfHandling, DscpHandling, IpsecProtocol, SaMode};
 use culvert_telemetry::DropReason;
-use culvert_wire::{ah, checksum, esp, ethernet, ipv4, ipv6, protocol, udp};
+use culvert_wire::{ah, checksum, esp, ipv4, ipv6, protocol, udp};
 use std::net::IpAddr;
 
 /// What is inside.
@@ -34,7 +34,8 @@ pub(crate) fn wrap<B: Buffer>(
         (IpsecProtocol::Ah, SaMode::Transport) => return ah_transport(packet, hot, sequence),
     };
     let at = at.ok_or(DropReason::NoHeadroom)?;
-    finish_outer(packet, hot, sequence, head).ok_or(DropReason::TooBig)?;
+    let total = packet.data().len();
+    finish_outer(packet.data_mut(), hot, total, sequence, head).ok_or(DropReason::TooBig)?;
     Ok(at as u16)
 }
 
@@ -60,19 +61,22 @@ fn esp_tunnel<B: Buffer>(
     let template = hot.template();
     let front = packet.prepend(template.len() + usize::from(hot.shape.head))?;
     let (outer, head) = front.split_at_mut_checked(template.len())?;
-    outer.copy_from_slice(template);
+    hot.put_template(outer)?;
     put_esp_header(head, hot, sequence)?;
     Some(template.len())
 }
 
 /// RFC 4303 §2.4: padding 1, 2, 3, ..., then how many, then what was padded; then room for the ICV. `payload`: octets of
 /// the packet that are encrypted.
-fn put_trailer<B: Buffer>(packet: &mut B, payload: usize, hot: &OutboundHot, next: u8) -> Option<()> {
+#[inline]
+pub(crate) fn put_trailer<B: Buffer>(packet: &mut B, payload: usize, hot: &OutboundHot, next: u8) -> Option<()> {
     let pad = pad_len(payload, usize::from(hot.shape.alignment));
     let trailer = packet.append(usize::from(pad) + 2 + usize::from(hot.shape.icv))?;
-    for (octet, value) in trailer.iter_mut().zip((1..=pad).chain([pad, next])) {
+    let (padding, rest) = trailer.split_at_mut_checked(usize::from(pad))?;
+    for (octet, value) in padding.iter_mut().zip(1..=pad) {
         *octet = value;
     }
+    *rest.first_chunk_mut()? = [pad, next];
     Some(())
 }
 
@@ -82,7 +86,8 @@ const fn pad_len(payload: usize, alignment: usize) -> u8 {
 }
 
 /// The IV behind it is the cipher's to write.
-fn put_esp_header(head: &mut [u8], hot: &OutboundHot, sequence: u64) -> Option<()> {
+#[inline]
+pub(crate) fn put_esp_header(head: &mut [u8], hot: &OutboundHot, sequence: u64) -> Option<()> {
     let header = esp::Repr { spi: u32::from_be_bytes(hot.spi), sequence: sequence as u32 };
     head.first_chunk_mut().map(|octets| *octets = header.to_bytes())
 }
@@ -177,14 +182,17 @@ fn version_protocol(head: &Inner) -> u8 {
     if head.is_v6 { protocol::IPV6 } else { protocol::IPV4 }
 }
 
-/// Lengths and copied fields of a tunnel's outer header (RFC 4301 §5.1.2).
-fn finish_outer<B: Buffer>(packet: &mut B, hot: &OutboundHot, sequence: u64, head: &Inner) -> Option<()> {
-    let total = packet.data().len();
-    if hot.outer_v6 {
-        finish_v6(packet.data_mut(), hot, total, head)
-    } else {
-        finish_v4(packet, hot, total, sequence, head)
-    }
+/// Lengths and copied fields of a tunnel's outer header (RFC 4301 §5.1.2), UDP's included; `total`: octets of the packet. An
+/// IPv4 header's checksum too.
+#[inline]
+pub(crate) fn finish_outer(
+    outer: &mut [u8],
+    hot: &OutboundHot,
+    total: usize,
+    sequence: u64,
+    head: &Inner,
+) -> Option<()> {
+    if hot.outer_v6 { finish_v6(outer, hot, total, head) } else { finish_v4(outer, hot, total, sequence, head) }
 }
 
 /// The outer traffic class.
@@ -210,8 +218,9 @@ pub(crate) fn may_be_cut(hot: &OutboundHot, head: &Inner) -> bool {
     hot.outer_v6 || !outer_df(hot, head)
 }
 
-fn finish_v4<B: Buffer>(packet: &mut B, hot: &OutboundHot, total: usize, sequence: u64, head: &Inner) -> Option<()> {
-    let (outer, rest) = packet.data_mut().split_first_chunk_mut::<{ ipv4::LEN }>()?;
+#[inline]
+fn finish_v4(outer: &mut [u8], hot: &OutboundHot, total: usize, sequence: u64, head: &Inner) -> Option<()> {
+    let (outer, rest) = outer.split_first_chunk_mut::<{ ipv4::LEN }>()?;
     outer[1] = outer_tos(hot, head.tos);
     [outer[2], outer[3]] = u16::try_from(total).ok()?.to_be_bytes();
     // RFC 6864 §4.1: without DF the identification must not repeat soon.
@@ -226,11 +235,7 @@ fn finish_v4<B: Buffer>(packet: &mut B, hot: &OutboundHot, total: usize, sequenc
     if hot.encapsulated {
         set_udp_length(rest, total.checked_sub(ipv4::LEN)?)?;
     }
-    // A card fills in the outermost header's only.
-    if hot.bundled || !packet.request_ipv4_checksum(ethernet::LEN as u16, ipv4::LEN as u16) {
-        let outer = packet.data_mut().first_chunk_mut::<{ ipv4::LEN }>()?;
-        [outer[10], outer[11]] = checksum::of(outer).to_be_bytes();
-    }
+    [outer[10], outer[11]] = checksum::of(outer).to_be_bytes();
     Some(())
 }
 

@@ -48,12 +48,14 @@ impl ReplayWindow {
     }
 
     /// Would `sequence` be accepted? `top` is the slot's highest accepted number. Before the ICV is verified.
+    #[inline]
     pub fn check(&self, top: u64, sequence: u64) -> Result<(), Replayed> {
         let Some(cell) = self.cell(top, sequence)? else { return Ok(()) };
         with_bit(cell.load(Ordering::Relaxed), sequence).map(|_| ())
     }
 
     /// Accepts `sequence`, once. Only after the ICV was verified; the caller advances the top afterwards.
+    #[inline]
     pub fn commit(&self, top: u64, sequence: u64) -> Result<(), Replayed> {
         let Some(cell) = self.cell(top, sequence)? else { return Ok(()) };
         let mut old = cell.load(Ordering::Relaxed);
@@ -67,7 +69,31 @@ impl ReplayWindow {
         }
     }
 
+    /// Accepts numbers of one block, all or none. `None`: one of them at least is not to be accepted, or they must be looked
+    /// at one by one.
+    #[inline]
+    #[must_use]
+    pub fn commit_block(&self, top: u64, numbers: BlockOf) -> Option<()> {
+        // The first number decides whether all are inside the window: it is the smallest.
+        let cell = self.cell(top, numbers.smallest()).ok()??;
+        let mut old = cell.load(Ordering::Relaxed);
+        loop {
+            let new = match (numbers.block as u32).wrapping_sub((old >> 32) as u32) as i32 {
+                0 if old as u32 & numbers.bits != 0 => return None,
+                0 => old | u64::from(numbers.bits),
+                1.. => word(numbers.block, numbers.bits),
+                _ => return None,
+            };
+            // Relaxed: as in `commit`.
+            match cell.compare_exchange_weak(old, new, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(()),
+                Err(now) => old = now,
+            }
+        }
+    }
+
     /// The word `sequence` belongs in, where it is not too old; `None` without a window.
+    #[inline]
     fn cell(&self, top: u64, sequence: u64) -> Result<Option<&AtomicU64>, Replayed> {
         if self.size == 0 {
             return Ok(None);
@@ -78,6 +104,31 @@ impl ReplayWindow {
         }
         let index = usize::try_from((sequence / BLOCK_BITS) & self.mask).ok();
         index.and_then(|index| self.words.get(index)).map(Some).ok_or(Replayed::TooOld)
+    }
+}
+
+/// Numbers of one block, none twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockOf {
+    block: u64,
+    bits: u32,
+}
+
+impl BlockOf {
+    /// Takes one more; `false`, and no change, where it is of another block or there already.
+    #[inline]
+    #[must_use]
+    pub fn take(&mut self, sequence: u64) -> bool {
+        let (block, bit) = (sequence / BLOCK_BITS, 1u32 << (sequence % BLOCK_BITS));
+        if self.bits != 0 && (block != self.block || self.bits & bit != 0) {
+            return false;
+        }
+        (self.block, self.bits) = (block, self.bits | bit);
+        true
+    }
+
+    const fn smallest(&self) -> u64 {
+        self.block * BLOCK_BITS + self.bits.trailing_zeros() as u64
     }
 }
 
@@ -237,5 +288,41 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn a_block_takes_each_number_once() {
+        let mut numbers = BlockOf::default();
+        assert!(numbers.take(64) && numbers.take(66) && numbers.take(95));
+        assert!(!numbers.take(66), "taken before");
+        assert!(!numbers.take(63) && !numbers.take(96), "of other blocks");
+        assert_eq!(numbers, BlockOf { block: 2, bits: 1 | 1 << 2 | 1 << 31 });
+        assert_eq!(numbers.smallest(), 64);
+    }
+
+    proptest! {
+        /// Together they are accepted just where each of them would be, and refused without a trace.
+        #[test]
+        fn a_block_is_accepted_as_its_numbers_are(
+            size in prop_oneof![Just(32u32), Just(64), Just(1024)],
+            before in proptest::collection::vec(1u64..400, 0..40),
+            block in 0u64..12,
+            bits in 1u32..,
+        ) {
+            let (mut together, mut singly) = (Receiver::new(size, 0), Receiver::new(size, 0));
+            for sequence in before {
+                prop_assert_eq!(together.accept(sequence), singly.accept(sequence));
+            }
+            let numbers: Vec<u64> = (0..32).filter(|n| bits >> n & 1 != 0).map(|n| block * 32 + n).collect();
+            let mut of_block = BlockOf::default();
+            prop_assert!(numbers.iter().all(|number| of_block.take(*number)));
+            let top = singly.top;
+            let expected = numbers.iter().all(|number| singly.window.check(top, *number).is_ok());
+            prop_assert_eq!(together.window.commit_block(top, of_block).is_some(), expected);
+            for number in &numbers {
+                let single = if expected { singly.window.commit(top, *number).and(Err(Duplicate)) } else { singly.window.check(top, *number) };
+                prop_assert_eq!(together.window.check(top, *number), single, "{}", number);
+            }
+        }
     }
 }

@@ -328,6 +328,22 @@ impl OutboundHot {
         self.template.get(..usize::from(self.template_len)).unwrap_or(&self.template)
     }
 
+    /// [`Self::template`] into room of its length: one of four, so that each is copied by a few moves.
+    #[inline]
+    pub fn put_template(&self, room: &mut [u8]) -> Option<()> {
+        const V4_UDP: usize = ipv4::LEN + udp::LEN;
+        fn put<const LEN: usize>(room: &mut [u8], template: &[u8; MAX_TEMPLATE]) -> Option<()> {
+            *room.first_chunk_mut::<LEN>()? = *template.first_chunk()?;
+            Some(())
+        }
+        match room.len() {
+            ipv4::LEN => put::<{ ipv4::LEN }>(room, &self.template),
+            V4_UDP => put::<V4_UDP>(room, &self.template),
+            ipv6::LEN => put::<{ ipv6::LEN }>(room, &self.template),
+            _ => put::<MAX_TEMPLATE>(room, &self.template),
+        }
+    }
+
     /// The UDP header alone, where there is one.
     pub fn udp_header(&self) -> Option<&[u8]> {
         let ip_len = if self.outer_v6 { ipv6::LEN } else { ipv4::LEN };

@@ -8,6 +8,8 @@ use zeroize::Zeroizing;
 /// The expanded keys of an SA. Every part wipes itself on drop.
 pub struct Key {
     pub(super) suite: Suite,
+    /// An IV and an ICV of the usual length: 8 and 16 octets.
+    pub(super) is_usual: bool,
     pub(super) salt: Zeroizing<[u8; 4]>,
     pub(super) transform: Transform,
 }
@@ -42,7 +44,8 @@ impl Key {
             Ok(None) => Transform::Rust(RustCrypto::key(suite, key)?),
             Err(_) => return Err(KeyError::Unsupported(suite)),
         };
-        Ok(Self { suite, salt: Zeroizing::new(salt(&parts)), transform })
+        let is_usual = (suite.iv_len(), suite.icv_len()) == (8, 16);
+        Ok(Self { suite, is_usual, salt: Zeroizing::new(salt(&parts)), transform })
     }
 }
 

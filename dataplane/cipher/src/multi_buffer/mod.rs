@@ -51,60 +51,92 @@ impl Crypto for MultiBuffer {
     }
 
     fn seal_burst(&mut self, jobs: &mut [Job<'_, Key>]) {
-        for jobs in jobs.chunks_mut(LANES) {
-            let mut tasks = ArrayVec::<Task<'_>, LANES>::new();
-            let mut results = ArrayVec::<seal::Sealed<'_>, LANES>::new();
-            for job in jobs {
-                job.ok = false;
-                match &job.key.transform {
-                    Transform::Gcm(key) => job.ok = seal::gcm(&mut self.manager, key, job).is_some(),
-                    Transform::Gmac(key) => job.ok = seal::gmac(&mut self.manager, key, job).is_some(),
-                    Transform::AhGmac(key) => job.ok = seal::ah_gmac(&mut self.manager, key, job).is_some(),
-                    Transform::Rust(key) => in_rust(job, key, |job| self.rust.seal_burst(job)),
-                    Transform::Ccm(_) | Transform::ChaCha20Poly1305(_) | Transform::Esp { .. } | Transform::Ah(_) => {
-                        if let Some((task, result)) = seal::task(job) {
-                            tasks.push(task);
-                            results.push(result);
-                        }
-                    }
-                }
+        let mut others = false;
+        for job in jobs.iter_mut() {
+            match &job.key.transform {
+                Transform::Gcm(key) => job.ok = seal::gcm(&mut self.manager, key, job).is_some(),
+                _ => others = true,
             }
-            self.manager.run(&mut tasks);
-            for (task, result) in tasks.into_iter().zip(results) {
-                result.finish(task);
-            }
+        }
+        if others {
+            jobs.chunks_mut(LANES).for_each(|jobs| self.seal_side_by_side(jobs));
         }
     }
 
     fn open_burst(&mut self, jobs: &mut [Job<'_, Key>]) {
-        for jobs in jobs.chunks_mut(LANES) {
-            let mut tasks = ArrayVec::<Task<'_>, LANES>::new();
-            let mut results = ArrayVec::<open::Expected<'_>, LANES>::new();
-            for job in jobs.iter_mut() {
-                job.ok = false;
-                match &job.key.transform {
-                    Transform::Gcm(key) => job.ok = open::gcm(&mut self.manager, key, job).unwrap_or(false),
-                    Transform::Gmac(key) => job.ok = open::gmac(&mut self.manager, key, job).unwrap_or(false),
-                    Transform::AhGmac(key) => job.ok = open::ah_gmac(&mut self.manager, key, job).unwrap_or(false),
-                    Transform::Rust(key) => in_rust(job, key, |job| self.rust.open_burst(job)),
-                    Transform::Ccm(_) | Transform::ChaCha20Poly1305(_) | Transform::Esp { .. } | Transform::Ah(_) => {
-                        if let Some((task, result)) = open::task(job) {
-                            tasks.push(task);
-                            results.push(result);
-                        }
-                    }
-                }
+        let mut others = false;
+        for job in jobs.iter_mut() {
+            match &job.key.transform {
+                Transform::Gcm(key) => job.ok = open::gcm(&mut self.manager, key, job).unwrap_or(false),
+                _ => others = true,
             }
-            self.manager.run(&mut tasks);
-            for (task, result) in tasks.into_iter().zip(results) {
-                result.compare(task);
-            }
-            self.decrypt(jobs);
+        }
+        if others {
+            jobs.chunks_mut(LANES).for_each(|jobs| self.open_side_by_side(jobs));
         }
     }
 }
 
 impl MultiBuffer {
+    /// All but GCM, which is done.
+    #[inline(never)]
+    fn seal_side_by_side(&mut self, jobs: &mut [Job<'_, Key>]) {
+        let mut tasks = ArrayVec::<Task<'_>, LANES>::new();
+        let mut results = ArrayVec::<seal::Sealed<'_>, LANES>::new();
+        for job in jobs {
+            if matches!(job.key.transform, Transform::Gcm(_)) {
+                continue;
+            }
+            job.ok = false;
+            match &job.key.transform {
+                Transform::Gcm(_) => {}
+                Transform::Gmac(key) => job.ok = seal::gmac(&mut self.manager, key, job).is_some(),
+                Transform::AhGmac(key) => job.ok = seal::ah_gmac(&mut self.manager, key, job).is_some(),
+                Transform::Rust(key) => in_rust(job, key, |job| self.rust.seal_burst(job)),
+                Transform::Ccm(_) | Transform::ChaCha20Poly1305(_) | Transform::Esp { .. } | Transform::Ah(_) => {
+                    if let Some((task, result)) = seal::task(job) {
+                        tasks.push(task);
+                        results.push(result);
+                    }
+                }
+            }
+        }
+        self.manager.run(&mut tasks);
+        for (task, result) in tasks.drain(..).zip(results.drain(..)) {
+            result.finish(task);
+        }
+    }
+
+    #[inline(never)]
+    fn open_side_by_side(&mut self, jobs: &mut [Job<'_, Key>]) {
+        let mut tasks = ArrayVec::<Task<'_>, LANES>::new();
+        let mut results = ArrayVec::<open::Expected<'_>, LANES>::new();
+        for job in jobs.iter_mut() {
+            if matches!(job.key.transform, Transform::Gcm(_)) {
+                continue;
+            }
+            job.ok = false;
+            match &job.key.transform {
+                Transform::Gcm(_) => {}
+                Transform::Gmac(key) => job.ok = open::gmac(&mut self.manager, key, job).unwrap_or(false),
+                Transform::AhGmac(key) => job.ok = open::ah_gmac(&mut self.manager, key, job).unwrap_or(false),
+                Transform::Rust(key) => in_rust(job, key, |job| self.rust.open_burst(job)),
+                Transform::Ccm(_) | Transform::ChaCha20Poly1305(_) | Transform::Esp { .. } | Transform::Ah(_) => {
+                    if let Some((task, result)) = open::task(job) {
+                        tasks.push(task);
+                        results.push(result);
+                    }
+                }
+            }
+        }
+        self.manager.run(&mut tasks);
+        for (task, result) in tasks.drain(..).zip(results.drain(..)) {
+            result.compare(task);
+        }
+        drop((tasks, results));
+        self.decrypt(jobs);
+    }
+
     /// What an integrity algorithm found right, and nothing else (RFC 4303 §3.4.4.1).
     fn decrypt(&mut self, jobs: &mut [Job<'_, Key>]) {
         let mut tasks = ArrayVec::<Task<'_>, LANES>::new();
@@ -118,7 +150,7 @@ impl MultiBuffer {
             }
         }
         self.manager.run(&mut tasks);
-        for (task, ok) in tasks.into_iter().zip(results) {
+        for (task, ok) in tasks.drain(..).zip(results.drain(..)) {
             *ok = task.finish().is_some();
         }
     }

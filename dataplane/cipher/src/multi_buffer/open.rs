@@ -8,7 +8,15 @@ use culvert_engine::{
 use ipsec_mb::{KeySchedule, Manager, Task};
 use subtle::ConstantTimeEq;
 
+#[inline]
 pub(super) fn gcm(manager: &mut Manager, key: &KeySchedule, job: &mut Job<'_, Key>) -> Option<bool> {
+    if job.key.is_usual {
+        let (aad, aad_len) = additional_data(*job.data.first_chunk()?, job.sequence, job.esn);
+        let (rest, tag) = job.data.split_last_chunk_mut::<16>()?;
+        let (head, payload) = rest.split_first_chunk_mut::<16>()?;
+        let nonce = nonce(*job.key.salt, *head.last_chunk()?);
+        return Some(manager.open_whole(key, &nonce, aad.get(..aad_len)?, payload, tag));
+    }
     let (aad, aad_len) = additional_data(*job.data.first_chunk()?, job.sequence, job.esn);
     let fields = EspFields::of(job.key.suite, job.data)?;
     let iv = fields.iv.first_chunk().copied().unwrap_or_else(|| iv(job.sequence));

@@ -7,7 +7,17 @@ use culvert_engine::{
 use culvert_model::IpsecProtocol;
 use ipsec_mb::{Aead, KeySchedule, Manager, Task};
 
+#[inline]
 pub(super) fn gcm(manager: &mut Manager, key: &KeySchedule, job: &mut Job<'_, Key>) -> Option<()> {
+    if job.key.is_usual {
+        let (aad, aad_len) = additional_data(*job.data.first_chunk()?, job.sequence, job.esn);
+        let (rest, tag) = job.data.split_last_chunk_mut::<16>()?;
+        let (head, payload) = rest.split_first_chunk_mut::<16>()?;
+        let iv = iv(job.sequence);
+        *head.last_chunk_mut()? = iv;
+        manager.seal(key, &nonce(*job.key.salt, iv), aad.get(..aad_len)?, payload, tag);
+        return Some(());
+    }
     let (aad, aad_len) = additional_data(*job.data.first_chunk()?, job.sequence, job.esn);
     let fields = EspFields::of(job.key.suite, job.data)?;
     // An implicit IV (RFC 8750 §4) has no place in the packet.

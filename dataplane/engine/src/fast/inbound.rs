@@ -1,6 +1,6 @@
 //! Opening on the fast path.
 
-use super::{Card, NO_ROOM, Overtaking, Step, dispatch, hop_taken, pair_of};
+use super::{Card, Overtaking, Step, dispatch, pair_of};
 use crate::buffer::Buffer;
 use crate::crypto::{Crypto, Job, MAX_ICV};
 use crate::decapsulate::trailer;
@@ -11,10 +11,12 @@ use crate::fast::memo::{Course, Memo};
 use crate::fast::plain::Plain;
 use crate::inbound::{InboundGroup, InboundGroups, of_replay, outer_flow};
 use crate::io::{BURST, Io, Origin, PortId};
-use crate::packet::{Head, Opening};
+use crate::packet::{Head, Inner, Opening};
+use crate::replay::BlockOf;
 use crate::sa::InboundSa;
 use crate::selectors::Fit;
 use crate::shared::View;
+use crate::topology::Hop;
 use crate::worker::{Batch, Worker};
 use arrayvec::ArrayVec;
 use culvert_model::{Flow, Spi};
@@ -100,7 +102,7 @@ impl<A: Crypto> Worker<A> {
         let (sa, expired) = openings.groups.get(at).and_then(InboundGroup::state)?;
         let shape = sa.hot.shape;
         let least = u16::from(offset) + u16::from(shape.head) + u16::from(shape.alignment) + u16::from(shape.icv);
-        if expired || sa.hot.outer != Some(card.plain.key) || card.plain.len < least {
+        if expired || sa.hot.outer.as_ref() != Some(&card.plain.key) || card.plain.len < least {
             return None;
         }
         let top = sa.hot.slot.replay_top();
@@ -134,33 +136,15 @@ impl<A: Crypto> Worker<A> {
         self.crypto.open_burst(&mut jobs);
         let done: ArrayVec<bool, BURST> = jobs.iter().map(|job| job.ok).collect();
         drop(jobs);
-        let mut done = done.into_iter();
-        let mut tops: ArrayVec<u64, BURST> = openings.groups.iter().map(|_| 0).collect();
-        for card in cards.iter_mut().filter(|card| card.step == Step::Open) {
-            let authentic = done.next() == Some(true);
-            card.step = Step::Gone;
-            let at = usize::from(card.group);
-            let Some(sa) = openings.groups.get(at).and_then(InboundGroup::sa) else { continue };
+        for (card, authentic) in cards.iter_mut().filter(|card| card.step == Step::Open).zip(done) {
             if !authentic {
-                self.refuse(sa, DropReason::IcvFailed, view.now, || outer_of(sa), io);
-                continue;
-            }
-            // Only what is authentic moves the window, and before anything is sent on (RFC 4303 §3.4.3).
-            match sa.hot.window.commit(sa.hot.slot.replay_top(), card.sequence) {
-                Ok(()) => {
-                    card.step = Step::Open;
-                    if let Some(top) = tops.get_mut(at) {
-                        *top = card.sequence.max(*top);
-                    }
+                card.step = Step::Gone;
+                if let Some(sa) = openings.groups.get(usize::from(card.group)).and_then(InboundGroup::sa) {
+                    self.refuse(sa, DropReason::IcvFailed, view.now, || outer_of(sa), io);
                 }
-                Err(replayed) => self.refuse(sa, of_replay(replayed), view.now, || outer_of(sa), io),
             }
         }
-        for (group, top) in openings.groups.iter().zip(tops) {
-            if let Some(sa) = group.sa().filter(|_| top > 0) {
-                sa.hot.slot.advance_top(top);
-            }
-        }
+        self.commit_all(view, cards, &openings.groups, io);
         let mut general = Overtaking::default();
         for (card, frame) in cards.iter_mut().zip(burst.iter_mut()).filter(|(card, _)| card.step == Step::Open) {
             card.step = Step::Opened;
@@ -171,6 +155,47 @@ impl<A: Crypto> Worker<A> {
             }
         }
         self.count_opened(view.now, &mut openings.groups);
+    }
+
+    /// Only what is authentic moves the window, and before anything is sent on (RFC 4303 §3.4.3). Numbers that follow each
+    /// other lie in one word of it and are accepted together.
+    fn commit_all<B>(&self, view: &View, cards: &mut Batch<Card>, groups: &InboundGroups<A::Key>, io: &mut impl Io<B>) {
+        let mut rest = cards.as_mut_slice();
+        while let Some(first) = rest.iter().position(|card| card.step == Step::Open) {
+            rest = rest.get_mut(first..).unwrap_or_default();
+            let Some(group) = rest.first().map(|card| card.group) else { return };
+            let mut numbers = BlockOf::default();
+            let belongs = |card: &Card| card.step != Step::Open || card.group == group && numbers.take(card.sequence);
+            let count = rest.iter().map(belongs).take_while(|belongs| *belongs).count();
+            let (run, others) = rest.split_at_mut(count.max(1));
+            if let Some(sa) = groups.get(usize::from(group)).and_then(InboundGroup::sa) {
+                self.commit_run(view, run, (sa, numbers), io);
+            }
+            rest = others;
+        }
+    }
+
+    fn commit_run<B>(
+        &self,
+        view: &View,
+        run: &mut [Card],
+        (sa, numbers): (&InboundSa<A::Key>, BlockOf),
+        io: &mut impl Io<B>,
+    ) {
+        let (top, mut highest) = (sa.hot.slot.replay_top(), 0);
+        let together = sa.hot.window.commit_block(top, numbers).is_some();
+        for card in run.iter_mut().filter(|card| card.step == Step::Open) {
+            match if together { Ok(()) } else { sa.hot.window.commit(top, card.sequence) } {
+                Ok(()) => highest = card.sequence.max(highest),
+                Err(replayed) => {
+                    card.step = Step::Gone;
+                    self.refuse(sa, of_replay(replayed), view.now, || outer_of(sa), io);
+                }
+            }
+        }
+        if highest > top {
+            sa.hot.slot.advance_top(highest);
+        }
     }
 
     /// From a decrypted frame to one in clear; what is not plain inside stays [`Step::Opened`], untouched.
@@ -220,9 +245,9 @@ impl<A: Crypto> Worker<A> {
             self.refuse(sa, DropReason::LifetimeExpired, view.now, || outer_of(sa), io);
             return None;
         }
-        card.step = unwrap(frame, (front, usize::from(inner.len)), &inner, tos, hop);
+        card.step = unwrap(frame, (front, usize::from(inner.len)), &inner.inner, tos, hop);
         if card.step == Step::Gone {
-            self.counters.drop(NO_ROOM);
+            self.counters.drop(DropReason::NoHeadroom);
         }
         group.count(octets);
         Some(())
@@ -250,23 +275,17 @@ impl<A: Crypto> Worker<A> {
 
 /// The packet inside, its congestion mark set and one taken from its TTL, as a frame.
 #[inline]
-fn unwrap<B: Buffer>(
-    frame: &mut B,
-    (front, len): (usize, usize),
-    inner: &Plain,
-    tos: u8,
-    hop: &crate::topology::Hop,
-) -> Step {
+fn unwrap<B: Buffer>(frame: &mut B, (front, len): (usize, usize), inner: &Inner, tos: u8, hop: &Hop) -> Step {
+    // In front stays room for the Ethernet header.
     let behind = frame.data().len().saturating_sub(front + len);
-    if !(frame.trim_front(front) && frame.trim_back(behind)) {
+    if !(frame.trim_front(front - ethernet::LEN) && frame.trim_back(behind)) {
         return Step::Gone;
     }
-    let packet = frame.data_mut();
-    if tos != inner.inner.tos {
-        let _ = if inner.inner.is_v6 { ipv6::set_traffic_class(packet, tos) } else { ipv4::set_tos(packet, tos) };
+    if tos != inner.tos {
+        let packet = frame.data_mut().get_mut(ethernet::LEN..).unwrap_or_default();
+        let _ = if inner.is_v6 { ipv6::set_traffic_class(packet, tos) } else { ipv4::set_tos(packet, tos) };
     }
-    hop_taken(packet, inner.inner.is_v6);
-    dispatch(frame, hop, inner.inner.is_v6)
+    dispatch(frame, hop, inner)
 }
 
 /// For [`Overtaking`].

@@ -72,19 +72,32 @@ impl Memo {
         }
     }
 
+    /// Is the flow known under this SPD? Then its entry stands first.
+    #[inline]
+    pub fn knows(&mut self, key: &FlowKey, hash: u64, spd: u64) -> bool {
+        let place = self.place(hash);
+        let Some([first, second]) = self.places.get_mut(place) else { return false };
+        if first.is_of(key, spd) {
+            return true;
+        }
+        let known = second.is_of(key, spd);
+        if known {
+            core::mem::swap(first, second);
+        }
+        known
+    }
+
+    /// What stands first at this place.
+    #[inline]
+    pub fn first(&mut self, hash: u64) -> Option<&mut Entry> {
+        let place = self.place(hash);
+        self.places.get_mut(place)?.first_mut()
+    }
+
     /// What is known of the flow under this SPD.
     #[inline]
     pub fn get(&mut self, key: &FlowKey, hash: u64, spd: u64) -> Option<&mut Entry> {
-        let place = self.place(hash);
-        let pair = self.places.get_mut(place)?;
-        let [first, second] = &*pair;
-        if !first.is_of(key, spd) {
-            if !second.is_of(key, spd) {
-                return None;
-            }
-            pair.swap(0, 1);
-        }
-        pair.first_mut()
+        if self.knows(key, hash, spd) { self.first(hash) } else { None }
     }
 
     /// In place of the one used longer ago.

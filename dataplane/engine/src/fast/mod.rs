@@ -32,14 +32,14 @@ use crate::fast::plain::Plain;
 use crate::forward::put_header;
 use crate::inbound::InboundGroups;
 use crate::io::{Io, Origin, PortId};
-use crate::packet::{Destination, Head, Opening};
+use crate::packet::{Destination, Head, Inner, Opening};
 use crate::policy::search;
 use crate::shared::View;
 use crate::spd::Verdict;
 use crate::topology::{Attachment, Hop, Interface};
 use crate::worker::{Batch, Worker};
 use culvert_model::Pfp;
-use culvert_telemetry::{DropReason, WorkerCounter};
+use culvert_telemetry::WorkerCounter;
 use culvert_wire::ipv4::ChecksumMode;
 use culvert_wire::{EtherType, Mac, ethernet, ipv4, ipv6};
 
@@ -92,7 +92,8 @@ impl<A: Crypto> Worker<A> {
     ) -> Option<Opened<A::Key, B>> {
         let interface = view.topology.interface(port).filter(|interface| interface.attachment == Attachment::Port)?;
         let mut memo = self.memo.take()?;
-        let mut cards = self.read(&memo, interface, burst);
+        let mut cards = Batch::new();
+        read(&memo, interface, burst, &mut cards);
         let (mut sealings, mut openings) = (Sealings::new(), Openings::new());
         self.look_up_all(view, &mut memo, &mut cards, burst, (&mut sealings, &mut openings), io);
         if sealings.are_some() {
@@ -102,30 +103,8 @@ impl<A: Crypto> Worker<A> {
             self.fast_open(view, &mut memo, &mut cards, burst, &mut openings, io);
         }
         self.memo = Some(memo);
-        send(&cards, port, burst, openings, io)
-    }
-
-    fn read<B: Buffer>(&mut self, memo: &Memo, interface: &Interface, burst: &Batch<B>) -> Batch<Card> {
-        let mac = mac_word(interface.mac);
-        let mut general = Overtaking::default();
-        let mut cards = Batch::new();
-        for frame in burst {
-            let mut card =
-                Card { plain: Plain::NONE, pair: 0, hash: 0, step: Step::General, group: 0, offset: 0, sequence: 0 };
-            if let Some(plain) = read_frame(frame, mac) {
-                card.plain = plain;
-                card.pair = plain.key.pair();
-                card.hash = plain.key.hash(card.pair);
-                if !general.may_hold(card.pair) {
-                    card.step = Step::Read;
-                    memo.prefetch(card.hash);
-                }
-            } else {
-                general.add(pair_of(frame.data().get(ethernet::LEN..).unwrap_or_default()));
-            }
-            cards.push(card);
-        }
-        cards
+        let opened = send(&cards, (port, &openings), burst, io);
+        (!opened.is_empty()).then(|| Opened { packets: opened, groups: openings.groups })
     }
 
     fn look_up_all<B: Buffer>(
@@ -138,7 +117,7 @@ impl<A: Crypto> Worker<A> {
         io: &mut impl Io<B>,
     ) {
         let mut general = Overtaking::default();
-        let mut bypassed = 0;
+        let (mut bypassed, mut known) = (0, 0);
         for (card, frame) in cards.iter_mut().zip(burst.iter_mut()) {
             if card.step != Step::Read {
                 continue;
@@ -151,7 +130,7 @@ impl<A: Crypto> Worker<A> {
                 self.admit_inbound(view, card, frame, (openings, &mut general), io);
             }
             if card.step == Step::General
-                && let Some(entry) = self.course_of(view, memo, card, frame)
+                && let Some(entry) = self.course_of(view, memo, card, frame, &mut known)
             {
                 match entry.course() {
                     Course::General => {}
@@ -169,6 +148,7 @@ impl<A: Crypto> Worker<A> {
                 general.add(card.pair);
             }
         }
+        self.counters.add(WorkerCounter::FlowCacheHits, known);
         if bypassed > 0 {
             self.counters.add(WorkerCounter::BypassedPackets, bypassed);
         }
@@ -181,11 +161,12 @@ impl<A: Crypto> Worker<A> {
         memo: &'m mut Memo,
         card: &Card,
         frame: &B,
+        known: &mut u64,
     ) -> Option<&'m mut Entry> {
         let (key, hash) = (&card.plain.key, card.hash);
-        if memo.get(key, hash, view.spd.number).is_some() {
-            self.counters.add(WorkerCounter::FlowCacheHits, 1);
-            return memo.get(key, hash, view.spd.number);
+        if memo.knows(key, hash, view.spd.number) {
+            *known += 1;
+            return memo.first(hash);
         }
         let packet = frame.data().get(ethernet::LEN..)?;
         let entry = self.find_course(view, *key, packet, Origin::Clear, 0)?;
@@ -217,6 +198,28 @@ impl Card {
     /// Octets of the IP packet, without padding.
     pub fn len(&self) -> usize {
         usize::from(self.plain.len)
+    }
+}
+
+/// A card for each frame.
+fn read<B: Buffer>(memo: &Memo, interface: &Interface, burst: &Batch<B>, cards: &mut Batch<Card>) {
+    let mac = mac_word(interface.mac);
+    let mut general = Overtaking::default();
+    for frame in burst {
+        let mut card =
+            Card { plain: Plain::NONE, pair: 0, hash: 0, step: Step::General, group: 0, offset: 0, sequence: 0 };
+        if let Some(plain) = read_frame(frame, mac) {
+            card.plain = plain;
+            card.pair = plain.key.pair();
+            card.hash = plain.key.hash(card.pair);
+            if !general.may_hold(card.pair) {
+                card.step = Step::Read;
+                memo.prefetch(card.hash);
+            }
+        } else {
+            general.add(pair_of(frame.data().get(ethernet::LEN..).unwrap_or_default()));
+        }
+        cards.push(card);
     }
 }
 
@@ -275,42 +278,59 @@ fn forward<B: Buffer>(card: &mut Card, frame: &mut B, hop: &Hop) -> Option<()> {
     if card.len() > usize::from(hop.mtu) || card.plain.inner.ttl <= 1 {
         return None;
     }
-    let padding = frame.data().len().checked_sub(ethernet::LEN + card.len())?;
-    if !(frame.trim_front(ethernet::LEN) && frame.trim_back(padding)) {
-        return None;
-    }
-    hop_taken(frame.data_mut(), card.plain.inner.is_v6);
-    card.step = dispatch(frame, hop, card.plain.inner.is_v6);
+    cut_padding(card, frame)?;
+    card.step = dispatch(frame, hop, &card.plain.inner);
     Some(())
 }
 
-/// One from the TTL, which is known to be more.
+/// What follows the IP packet in its frame.
+#[inline]
+pub(super) fn cut_padding<B: Buffer>(card: &Card, frame: &mut B) -> Option<()> {
+    let padding = frame.data().len().checked_sub(ethernet::LEN + card.len())?;
+    (padding == 0 || frame.trim_back(padding)).then_some(())
+}
+
+/// One from the TTL, which is known to be more, and another Ethernet header.
+#[inline]
+pub(super) fn dispatch<B: Buffer>(frame: &mut B, hop: &Hop, inner: &Inner) -> Step {
+    let Some((header, packet)) = frame.data_mut().split_first_chunk_mut() else { return Step::Gone };
+    hop_taken(packet, inner.is_v6);
+    put_ethernet(header, hop, inner.is_v6);
+    tag(frame, hop, inner.is_v6)
+}
+
 #[inline]
 pub(super) fn hop_taken(packet: &mut [u8], is_v6: bool) {
     let _ = if is_v6 { ipv6::decrement_hop_limit(packet) } else { ipv4::decrement_ttl(packet) };
 }
 
-/// The Ethernet header in front of a packet whose neighbour is known.
 #[inline]
-pub(super) fn dispatch<B: Buffer>(packet: &mut B, hop: &Hop, is_v6: bool) -> Step {
+pub(super) fn put_ethernet(header: &mut [u8; ethernet::LEN], hop: &Hop, is_v6: bool) {
     let ether_type = if is_v6 { EtherType::IPV6 } else { EtherType::IPV4 };
-    let header = ethernet::Repr { destination: hop.mac.unwrap_or(Mac([0; 6])), source: hop.source_mac, ether_type };
-    match put_header(packet, header, hop.vlan) {
-        Some(()) => Step::Send(hop.device),
-        None => Step::Gone,
-    }
+    let destination = hop.mac.unwrap_or(Mac([0; 6]));
+    *header = ethernet::Repr { destination, source: hop.source_mac, ether_type }.to_bytes();
 }
 
-/// Everything goes where it belongs; the burst keeps what is the general way's.
+/// Where the way out is a VLAN, the header is made anew with a tag in it.
+#[inline]
+pub(super) fn tag<B: Buffer>(frame: &mut B, hop: &Hop, is_v6: bool) -> Step {
+    if hop.vlan.is_none() {
+        return Step::Send(hop.device);
+    }
+    let ether_type = if is_v6 { EtherType::IPV6 } else { EtherType::IPV4 };
+    let header = ethernet::Repr { destination: hop.mac.unwrap_or(Mac([0; 6])), source: hop.source_mac, ether_type };
+    let tagged = frame.trim_front(ethernet::LEN) && put_header(frame, header, hop.vlan).is_some();
+    if tagged { Step::Send(hop.device) } else { Step::Gone }
+}
+
+/// Everything goes where it belongs; the burst keeps what is the general way's. Answers what was opened and is not plain.
 fn send<K, B: Buffer>(
     cards: &Batch<Card>,
-    port: PortId,
+    (port, openings): (PortId, &Openings<K>),
     burst: &mut Batch<B>,
-    openings: Openings<K>,
     io: &mut impl Io<B>,
-) -> Option<Opened<K, B>> {
-    let mut general = Batch::new();
-    let mut opened = Batch::new();
+) -> Batch<Opening<B>> {
+    let (mut general, mut opened) = (Batch::new(), Batch::new());
     for (card, frame) in cards.iter().zip(burst.drain(..)) {
         match card.step {
             Step::Send(port) => io.transmit(port, frame),
@@ -320,8 +340,5 @@ fn send<K, B: Buffer>(
         }
     }
     burst.extend(general);
-    (!opened.is_empty()).then(|| Opened { packets: opened, groups: openings.groups })
+    opened
 }
-
-/// Why a packet that was begun with cannot go on: an answer for the counters.
-pub(super) const NO_ROOM: DropReason = DropReason::NoHeadroom;

@@ -1,9 +1,9 @@
 //! Sealing on the fast path.
 
-use super::{Card, NO_ROOM, Step, dispatch, hop_taken};
+use super::{Card, Step, cut_padding, hop_taken, put_ethernet, tag};
 use crate::buffer::Buffer;
 use crate::crypto::{Crypto, Job, MAX_ICV};
-use crate::encapsulate::{Inside, udp_checksum_v6, wrap};
+use crate::encapsulate::{finish_outer, put_esp_header, put_trailer, udp_checksum_v6};
 use crate::fast::memo::Entry;
 use crate::io::BURST;
 use crate::outbound::{OutboundGroup, OutboundGroups};
@@ -11,12 +11,13 @@ use crate::packet::Head;
 use crate::sa::OutboundSa;
 use crate::selectors::Fit;
 use crate::shared::View;
+use crate::topology::Hop;
 use crate::worker::{Batch, Worker};
 use arrayvec::ArrayVec;
 use culvert_model::ChildId;
 use culvert_telemetry::{DropReason, SaCounter};
 use culvert_wire::ipv4::ChecksumMode;
-use culvert_wire::{ethernet, udp};
+use culvert_wire::{ethernet, protocol, udp};
 
 const HINTS: usize = 64;
 const NO_GROUP: u8 = u8::MAX;
@@ -97,13 +98,12 @@ impl<A: Crypto> Worker<A> {
             // Without a number the packet is as it came: the general way says why.
             card.step = Step::General;
             let Some(sequence) = group.take_number() else { continue };
-            let Some(sa) = group.fast() else { continue };
-            match encapsulate(card, frame, sa, sequence) {
-                Ok(offset) => (card.step, card.offset) = (Step::Seal, offset),
-                Err(reason) => {
-                    card.step = Step::Gone;
-                    self.counters.drop(reason);
-                }
+            let Some(way) = group.way() else { continue };
+            if let Some(offset) = encapsulate(card, frame, way, sequence) {
+                (card.step, card.offset, card.sequence) = (Step::Seal, offset, sequence);
+            } else {
+                card.step = Step::Gone;
+                self.counters.drop(DropReason::NoHeadroom);
             }
         }
         let Sealings { groups, .. } = &*sealings;
@@ -148,29 +148,37 @@ fn carries<K, B: Buffer>(sa: &OutboundSa<K>, frame: &B) -> bool {
         .is_ok_and(|head| sa.cold.carries(&head.flow, head.fragmentation) == Fit::Yes)
 }
 
-/// From a frame in clear to an ESP packet that is not encrypted yet. Answers where the ESP header is.
+/// From a frame in clear to a frame with an ESP packet that is not encrypted yet. Answers where in it the ESP header is.
 #[inline]
 fn encapsulate<K, B: Buffer>(
-    card: &mut Card,
+    card: &Card,
     frame: &mut B,
-    sa: &OutboundSa<K>,
+    (sa, hop): (&OutboundSa<K>, &Hop),
     sequence: u64,
-) -> Result<u8, DropReason> {
-    let padding = frame.data().len().saturating_sub(ethernet::LEN + card.len());
-    if !(frame.trim_front(ethernet::LEN) && frame.trim_back(padding)) {
-        return Err(DropReason::Truncated);
-    }
-    let inner = card.plain.inner;
-    hop_taken(frame.data_mut(), inner.is_v6);
-    card.sequence = sequence;
-    wrap(frame, &sa.hot, sequence, &inner, Inside::Packet, 0).map(|offset| offset as u8)
+) -> Option<u8> {
+    cut_padding(card, frame)?;
+    let (hot, inner) = (&sa.hot, &card.plain.inner);
+    hop_taken(frame.data_mut().get_mut(ethernet::LEN..)?, inner.is_v6);
+    let next = if inner.is_v6 { protocol::IPV6 } else { protocol::IPV4 };
+    put_trailer(frame, card.len(), hot, next)?;
+    // Over the old Ethernet header.
+    let grown = hot.template().len() + usize::from(hot.shape.head);
+    frame.prepend(grown)?;
+    let total = frame.data().len() - ethernet::LEN;
+    let (header, packet) = frame.data_mut().split_first_chunk_mut()?;
+    put_ethernet(header, hop, hot.outer_v6);
+    let (outer, esp) = packet.split_at_mut_checked(hot.template().len())?;
+    hot.put_template(outer)?;
+    put_esp_header(esp, hot, sequence)?;
+    finish_outer(outer, hot, total, sequence, inner)?;
+    Some((ethernet::LEN + outer.len()) as u8)
 }
 
 /// Counts, and makes a frame of it.
 #[inline]
 fn finish<K, B: Buffer>(
     card: &Card,
-    packet: &mut B,
+    frame: &mut B,
     group: &mut OutboundGroup<K>,
     counters: &crate::counters::Counters,
 ) -> Step {
@@ -182,12 +190,13 @@ fn finish<K, B: Buffer>(
         return Step::Gone;
     }
     if sa.hot.encapsulated && sa.hot.outer_v6 {
-        udp_checksum_v6(packet.data_mut(), usize::from(card.offset).saturating_sub(udp::LEN));
+        let (offset, packet) = (usize::from(card.offset), frame.data_mut().get_mut(ethernet::LEN..));
+        packet.and_then(|packet| udp_checksum_v6(packet, offset.saturating_sub(ethernet::LEN + udp::LEN)));
     }
-    let step = dispatch(packet, hop, sa.hot.outer_v6);
+    let step = tag(frame, hop, sa.hot.outer_v6);
     group.count(octets);
     if step == Step::Gone {
-        counters.drop(NO_ROOM);
+        counters.drop(DropReason::NoHeadroom);
     }
     step
 }

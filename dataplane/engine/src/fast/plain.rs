@@ -24,7 +24,7 @@ impl Plain {
     };
 
     /// `trusted`: somebody else saw that the IPv4 header's checksum is right.
-    #[inline]
+    #[inline(always)]
     pub fn read(packet: &[u8], trusted: bool) -> Option<Self> {
         match packet.first()? {
             0x45 => read_v4(packet, trusted),
@@ -40,7 +40,7 @@ impl Plain {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn read_v4(packet: &[u8], trusted: bool) -> Option<Plain> {
     const UPPER: usize = ipv4::LEN;
     let (header, rest) = packet.split_first_chunk::<UPPER>()?;
