@@ -97,7 +97,10 @@ pub struct Child {
     pub interface: Option<String>,
     pub local_ts: Vec<String>,
     pub remote_ts: Vec<String>,
+    /// Of AH instead, with `ah`.
     pub esp_proposals: String,
+    pub ah: bool,
+    pub transport: bool,
     pub start: Start,
     pub rekey_time: Option<String>,
     pub dpd_action: Option<Start>,
@@ -196,7 +199,8 @@ impl Connection {
             optional(into, "interface", child.interface.as_deref());
             list(into, "local_ts", &child.local_ts);
             list(into, "remote_ts", &child.remote_ts);
-            list(into, "esp_proposals", &[&child.esp_proposals]);
+            list(into, child.proposals_key(), &[&child.esp_proposals]);
+            optional(into, "mode", child.transport.then_some("transport"));
             text(into, "start_action", child.start.word());
             rekey(into, child.rekey_time.as_deref());
             optional(into, "dpd_action", child.dpd_action.map(Start::word));
@@ -205,6 +209,13 @@ impl Connection {
                 list(into, "populate_from_packet", &child.populate);
             }
         }
+    }
+}
+
+impl Child {
+    /// What both languages call its proposals.
+    pub fn proposals_key(&self) -> &'static str {
+        if self.ah { "ah_proposals" } else { "esp_proposals" }
     }
 }
 

@@ -66,6 +66,8 @@ fn plan(net: &TwoGateways, site: Site, outer: Family, core: u16) -> GatewayPlan 
         local_ts: vec![own.net4.to_owned(), own.net6.to_owned()],
         remote_ts: vec![other.net4.to_owned(), other.net6.to_owned()],
         esp_proposals: "aes256gcm16".to_owned(),
+        ah: false,
+        transport: false,
         start: Start::None,
         rekey_time: None,
         dpd_action: None,

@@ -150,14 +150,16 @@ pub fn swanctl_conf(plan: &GatewayPlan) -> String {
         for child in &connection.children {
             let _ = writeln!(
                 into,
-                "      {} {{\n    local_ts = {}\n    remote_ts = {}\n    esp_proposals = {}\n    start_action = {}\n    \
+                "      {} {{\n    local_ts = {}\n    remote_ts = {}\n    {} = {}\n    start_action = {}\n    \
                  rand_time = 0",
                 child.name,
                 child.local_ts.join(","),
                 child.remote_ts.join(","),
+                child.proposals_key(),
                 child.esp_proposals,
                 child.start.word()
             );
+            optional(into, "mode", child.transport.then_some("transport"));
             optional(into, "rekey_time", child.rekey_time.as_deref());
             optional(into, "dpd_action", child.dpd_action.map(Start::word));
             optional(into, "close_action", child.close_action.map(Start::word));
