@@ -1,7 +1,6 @@
-"""TCP echo, for the hosts behind the tunnel.
+"""TCP echo, for the ends of a tunnel.
 
-    echo.py serve ADDRESS PORT                 answers until killed
-    echo.py ask PORT OCTETS ADDRESS...         sends so many to each, wants them back, exits with 0 if they are the same
+    echo.py serve ADDRESS PORT                 says `ready`, and answers until killed
 """
 import hashlib
 import socket
@@ -21,12 +20,14 @@ def answer(connection):
 
 def serve(address, port):
     with socket.create_server((address, port), family=family(address)) as listening:
+        print("ready", flush=True)
         while True:
             connection, _ = listening.accept()
             threading.Thread(target=answer, args=(connection,), daemon=True).start()
 
 
 def ask(address, port, octets):
+    """Sends so many, wants them back, and exits unless they are the same; returns the largest segment."""
     data = b"".join(hashlib.sha256(b"%d" % i).digest() for i in range(octets // 32))
     with socket.create_connection((address, port), timeout=10) as connection:
 
@@ -40,13 +41,11 @@ def ask(address, port, octets):
         while chunk := connection.recv(65536):
             back += chunk
         sender.join()
+        segment = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
     if back != data:
         sys.exit(f"{len(data)} octets went, {len(back)} came back, and not the same")
+    return segment
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        serve(sys.argv[2], int(sys.argv[3]))
-    else:
-        for each in sys.argv[4:]:
-            ask(each, int(sys.argv[2]), int(sys.argv[3]))
+    serve(sys.argv[2], int(sys.argv[3]))

@@ -9,7 +9,7 @@ mount -t devpts pts /dev/pts
 mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
 mount -o remount,rw /
-for module in virtio_net virtio_console virtio_rng veth esp4 esp6 ah4 ah6 xfrm_user xfrm_interface af_key; do
+for module in virtio_net virtio_console virtio_rng veth esp4 esp6 ah4 ah6 xfrm_user xfrm_interface af_key 8021q; do
 	modprobe "$module"
 done
 ip link set lo up

@@ -1,14 +1,16 @@
 //! What both ends and the router between them counted.
 
-use crate::guest::Guest;
+use crate::guest::{Counters, Guest};
 use crate::network::Network;
 use culvert_lab::{Culvert, LabError};
 use culvert_status::Status;
 use std::collections::BTreeMap;
+use std::fs;
 
 /// Counts every packet the router forwards, by what can be seen of it.
 const RULES: &str = "
 table inet passed {
+  counter n_short { }
   counter n_esp { }
   counter n_ah { }
   counter n_udp { }
@@ -19,6 +21,7 @@ table inet passed {
     type filter hook forward priority 0; policy accept;
     ip frag-off & 0x3fff != 0 counter name n_fragment accept
     exthdr frag exists counter name n_fragment accept
+    meta l4proto esp meta length < SHORTEST counter name n_short accept
     meta l4proto esp counter name n_esp accept
     meta l4proto ah counter name n_ah accept
     udp dport 500 counter name n_ike accept
@@ -29,9 +32,10 @@ table inet passed {
 }
 ";
 
-/// Starts the router's counting, from zero.
-pub fn count_passing(network: &Network) -> Result<(), LabError> {
-    network.router.run(&["nft", &format!("table inet passed\ndelete table inet passed\n{RULES}")]).map(drop)
+/// Starts the router's counting, from zero. ESP packets of less than `shortest` octets are `short`.
+pub fn count_passing(network: &Network, shortest: u16) -> Result<(), LabError> {
+    let rules = RULES.replace("SHORTEST", &shortest.to_string());
+    network.router.run(&["nft", &format!("table inet passed\ndelete table inet passed\n{rules}")]).map(drop)
 }
 
 /// Counters of one moment, all of which only grow.
@@ -43,13 +47,15 @@ pub struct Audit {
     /// The guest's pair of states.
     pub linux_in: u64,
     pub linux_out: u64,
-    /// By `esp`, `ah`, `udp`, `ike`, `fragment` and `clear`.
+    /// By `esp`, `short` (ESP, if there is a shortest), `ah`, `udp`, `ike`, `fragment` and `clear`.
     pub passed: BTreeMap<String, u64>,
     /// Fragments that the router made, which it had counted as whole packets.
     pub cut: u64,
     /// Packets that it refused because they were too big and not to be cut.
     pub refused: u64,
-    /// Packets that reached a host with a wrong checksum in the upper layer: deciphered wrongly, and yet authentic.
+    /// What kernels on the way dropped elsewhere than in IPsec, by where.
+    pub lost: BTreeMap<String, u64>,
+    /// Packets that reached a host with a wrong header or checksum: deciphered wrongly, and yet authentic.
     pub garbled: u64,
     pub culvert_drops: BTreeMap<String, u64>,
     /// `/proc/net/xfrm_stat`.
@@ -59,23 +65,28 @@ pub struct Audit {
 impl Audit {
     pub fn take(network: &Network, culvert: &Culvert, guest: &mut Guest) -> Result<Self, LabError> {
         let status = status(culvert)?;
-        let [snmp, snmp6] = ["/proc/net/snmp", "/proc/net/snmp6"].map(|file| network.router.run(&["cat", file]));
-        let (snmp, snmp6) = (snmp?, snmp6?);
+        let [snmp, snmp6] = network.router.enter(|| COUNTERS.map(fs::read_to_string))?.map(Result::unwrap_or_default);
+        let host = network.host.enter(|| COUNTERS.map(fs::read_to_string))?.map(Result::unwrap_or_default).concat();
         let tunnels = || status.tunnels.iter();
-        let (linux_in, linux_out) = linux_packets(guest)?;
+        let linux = guest.counters()?;
+        let own = [crate::network::GUEST, crate::network::GUEST_LAN, crate::network::GUEST_TAGGED];
+        let is_own = |address: &str| own.iter().any(|pair| pair.v4 == address || pair.v6 == address);
+        let packets = |inbound: bool| {
+            linux.states.iter().filter(|(to, _)| is_own(to) == inbound).map(|(_, packets)| packets).sum::<u64>()
+        };
         Ok(Self {
             culvert_in: tunnels().map(|tunnel| tunnel.packets_in).sum(),
             culvert_out: tunnels().map(|tunnel| tunnel.packets_out).sum(),
-            linux_in,
-            linux_out,
+            linux_in: packets(true),
+            linux_out: packets(false),
             passed: passed(&network.router.run(&["nft", "list", "counters", "table", "inet", "passed"])?),
-            garbled: wrong_checksums(&network.host.run(&["sh", "-c", HOST_COUNTERS])?)
-                + wrong_checksums(&guest.run(&format!("ip netns exec host sh -c '{HOST_COUNTERS}'"))?),
+            garbled: wrong_checksums(&host) + wrong_checksums(&linux.host),
+            lost: lost(network, &linux)?,
             cut: column(&snmp, "Ip:", "FragCreates"),
             refused: column(&snmp, "Ip:", "FragFails")
                 + words_and_numbers(&snmp6).get("Ip6InTooBigErrors").unwrap_or(&0),
             culvert_drops: status.drops,
-            linux_errors: words_and_numbers(&guest.run("cat /proc/net/xfrm_stat")?),
+            linux_errors: words_and_numbers(&linux.xfrm_stat),
         })
     }
 
@@ -90,24 +101,30 @@ impl Audit {
             cut: self.cut.saturating_sub(before.cut),
             garbled: self.garbled.saturating_sub(before.garbled),
             refused: self.refused.saturating_sub(before.refused),
+            lost: growth(&self.lost, &before.lost),
             culvert_drops: growth(&self.culvert_drops, &before.culvert_drops),
             linux_errors: growth(&self.linux_errors, &before.linux_errors),
         }
     }
 
-    /// Both ends counted the same packets, all of which passed as `kind`, and neither dropped any.
-    pub fn expect_clean(&self, kind: &str) -> Result<(), LabError> {
-        let all = self.culvert_in + self.culvert_out;
-        let clean = self.culvert_out == self.linux_in
-            && self.culvert_in == self.linux_out
-            && self.culvert_in > 0
-            && self.culvert_out > 0
-            && self.passed.get(kind) == Some(&all)
+    /// Both ends counted the same packets, all of which passed as `kind` in `layers` of SAs, and neither dropped any.
+    pub fn expect_clean(&self, kind: &str, layers: u64) -> Result<(), LabError> {
+        let passed = self.passed.get(kind).copied().unwrap_or(0);
+        let clean = self.both_counted(passed, layers)
             && self.passed_only(&[kind])
             && self.garbled == 0
             && self.culvert_drops.is_empty()
             && self.linux_errors.is_empty();
         self.judged(clean, &format!("not only {kind}, or not as many everywhere"))
+    }
+
+    /// Both ends sent and received `passed` packets in all, each in `layers` of SAs.
+    pub fn both_counted(&self, passed: u64, layers: u64) -> bool {
+        self.culvert_out == self.linux_in
+            && self.culvert_in == self.linux_out
+            && self.culvert_in > 0
+            && self.culvert_out > 0
+            && self.culvert_in + self.culvert_out == passed * layers
     }
 
     /// Nothing passed but what is in `kinds`, and the daemons' own messages, which may come at any time.
@@ -125,6 +142,34 @@ impl Audit {
     }
 }
 
+/// The drops of every interface on the way, and those of the IP layers of the hosts.
+fn lost(network: &Network, linux: &Counters) -> Result<BTreeMap<String, u64>, LabError> {
+    let mut lost = BTreeMap::new();
+    for (place, namespace) in [("host", &network.host), ("gateway", &network.gateway), ("router", &network.router)] {
+        let read = || ["/proc/thread-self/net/dev", "/proc/thread-self/net/snmp"].map(fs::read_to_string);
+        let [devices, snmp] = namespace.enter(read)?.map(Result::unwrap_or_default);
+        note_lost(&mut lost, place, &devices, &snmp);
+    }
+    for (place, [devices, snmp]) in [("guest", &linux.lost_here), ("guest host", &linux.lost_behind)] {
+        note_lost(&mut lost, place, devices, snmp);
+    }
+    Ok(lost)
+}
+
+/// From `/proc/net/dev` and `/proc/net/snmp`.
+fn note_lost(lost: &mut BTreeMap<String, u64>, place: &str, devices: &str, snmp: &str) {
+    for line in devices.lines() {
+        let Some((name, counts)) = line.split_once(':') else { continue };
+        let counts: Vec<u64> = counts.split_whitespace().filter_map(|count| count.parse().ok()).collect();
+        // Errors and drops of what came, then of what went.
+        let dropped = [2, 3, 10, 11].map(|at| counts.get(at).copied().unwrap_or(0)).iter().sum();
+        lost.insert(format!("{place} {}", name.trim()), dropped);
+    }
+    for name in ["InDiscards", "OutDiscards", "OutNoRoutes", "ReasmFails"] {
+        lost.insert(format!("{place} {name}"), column(snmp, "Ip:", name));
+    }
+}
+
 pub fn status(culvert: &Culvert) -> Result<Status, LabError> {
     let text = culvert.status_json()?;
     serde_json::from_str(&text).map_err(|error| LabError::Status(format!("{error} in {text}")))
@@ -136,31 +181,6 @@ fn growth(now: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>) -> BTreeM
         (more > 0).then(|| (name.clone(), more))
     };
     now.iter().filter_map(grown).collect()
-}
-
-/// Sums over the guest's states of the packets it received and sent.
-fn linux_packets(guest: &mut Guest) -> Result<(u64, u64), LabError> {
-    let own = [crate::network::GUEST.v4, crate::network::GUEST.v6];
-    Ok(packets_of(&guest.run("ip -s xfrm state")?, &own))
-}
-
-/// In `ip -s xfrm state`, a state begins with `src ADDRESS dst ADDRESS`, and a line `BYTES(bytes), PACKETS(packets)` follows
-/// `lifetime current:`.
-fn packets_of(listed: &str, own: &[&str]) -> (u64, u64) {
-    let (mut inbound, mut outbound, mut to_us, mut current) = (0, 0, false, false);
-    for line in listed.lines() {
-        match line.split_whitespace().collect::<Vec<_>>().as_slice() {
-            ["src", _, "dst", dst, ..] if !line.starts_with(char::is_whitespace) => to_us = own.contains(dst),
-            ["lifetime", "current:", ..] => current = true,
-            [_, packets, ..] if current => {
-                current = false;
-                let packets: u64 = packets.trim_end_matches("(packets)").parse().unwrap_or(0);
-                *if to_us { &mut inbound } else { &mut outbound } += packets;
-            }
-            _ => {}
-        }
-    }
-    (inbound, outbound)
 }
 
 fn passed(listed: &str) -> BTreeMap<String, u64> {
@@ -180,11 +200,13 @@ fn passed(listed: &str) -> BTreeMap<String, u64> {
     counts
 }
 
-const HOST_COUNTERS: &str = "cat /proc/net/snmp /proc/net/snmp6";
+/// Of the network namespace of the thread that reads them.
+const COUNTERS: [&str; 2] = ["/proc/thread-self/net/snmp", "/proc/thread-self/net/snmp6"];
 
 fn wrong_checksums(counters: &str) -> u64 {
     let of = |protocol| column(counters, protocol, "InCsumErrors");
-    of("Icmp:") + of("Tcp:") + words_and_numbers(counters).get("Icmp6InCsumErrors").unwrap_or(&0)
+    let header = column(counters, "Ip:", "InHdrErrors") + column(counters, "Ip:", "InAddrErrors");
+    header + of("Icmp:") + of("Tcp:") + words_and_numbers(counters).get("Icmp6InCsumErrors").unwrap_or(&0)
 }
 
 /// A number out of the lines that begin with `protocol`, the first of which holds the names.
@@ -208,24 +230,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_are_summed_by_direction() {
-        let listed = "src 192.0.2.1 dst 198.51.100.2
-\tproto esp spi 0x00001001(4097) reqid 1(0x00000001) mode tunnel
-\tlifetime config:
-\t  limit: soft (INF)(bytes), hard (INF)(bytes)
-\tlifetime current:
-\t  840(bytes), 10(packets)
-\t  add 2026-01-01 00:00:00 use 2026-01-01 00:00:01
-src 198.51.100.2 dst 192.0.2.1
-\tproto esp spi 0x00001000(4096) reqid 1(0x00000001) mode tunnel
-\tlifetime current:
-\t  252(bytes), 3(packets)
-";
-        assert_eq!(packets_of(listed, &["198.51.100.2"]), (10, 3));
-        assert_eq!(packets_of("", &["198.51.100.2"]), (0, 0));
-    }
-
-    #[test]
     fn an_audit_is_clean_only_if_all_agree() {
         let good = Audit {
             culvert_in: 3,
@@ -235,14 +239,15 @@ src 198.51.100.2 dst 192.0.2.1
             passed: BTreeMap::from([("esp".to_owned(), 7)]),
             ..Audit::default()
         };
-        good.expect_clean("esp").expect("is clean");
-        assert!(good.expect_clean("ah").is_err());
-        assert!(Audit::default().expect_clean("esp").is_err(), "nothing happened");
+        good.expect_clean("esp", 1).expect("is clean");
+        assert!(good.expect_clean("esp", 2).is_err(), "not one packet in two layers");
+        assert!(good.expect_clean("ah", 1).is_err());
+        assert!(Audit::default().expect_clean("esp", 1).is_err(), "nothing happened");
         let clear = BTreeMap::from([("esp".to_owned(), 7), ("clear".to_owned(), 1)]);
-        assert!(Audit { passed: clear, ..good.clone() }.expect_clean("esp").is_err());
-        assert!(Audit { linux_in: 5, ..good.clone() }.expect_clean("esp").is_err());
+        assert!(Audit { passed: clear, ..good.clone() }.expect_clean("esp", 1).is_err());
+        assert!(Audit { linux_in: 5, ..good.clone() }.expect_clean("esp", 1).is_err());
         let drop = BTreeMap::from([("XfrmInError".to_owned(), 1)]);
-        assert!(Audit { linux_errors: drop, ..good }.expect_clean("esp").is_err());
+        assert!(Audit { linux_errors: drop, ..good }.expect_clean("esp", 1).is_err());
     }
 
     #[test]

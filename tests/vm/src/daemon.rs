@@ -20,6 +20,8 @@ pub struct Daemon {
     /// Empty where it does so by the clock only.
     pub rekey_child: &'static str,
     pub rekey_ike: &'static str,
+    /// It answers CREATE_CHILD_SA before its kernel has the new SA, against RFC 7296 §2.8: what comes in between is lost.
+    pub answers_early: bool,
 }
 
 pub const STRONGSWAN: Daemon = Daemon {
@@ -34,6 +36,7 @@ swanctl --load-all --uri unix:///run/peer/vici --file /run/peer/swanctl.conf",
     initiate: "swanctl --initiate --child lan --timeout 20 --uri unix:///run/peer/vici",
     rekey_child: "swanctl --rekey --child lan --uri unix:///run/peer/vici",
     rekey_ike: "swanctl --rekey --ike site --uri unix:///run/peer/vici",
+    answers_early: false,
 };
 
 const CHARON: &str = "charon-systemd {
@@ -64,6 +67,7 @@ ipsec whack --listen",
     initiate: "ipsec whack --initiate --name site",
     rekey_child: "ipsec whack --rekey-ipsec --name site",
     rekey_ike: "ipsec whack --rekey-ike --name site",
+    answers_early: false,
 };
 
 pub const OPENIKED: Daemon = Daemon {
@@ -81,9 +85,10 @@ sleep 1",
     initiate: "true",
     rekey_child: "",
     rekey_ike: "",
+    answers_early: true,
 };
 
-/// The first IPv4 networks of both sides.
+/// The first networks of both sides.
 fn nets(connection: &Connection) -> [&str; 2] {
     let child = &connection.children[0];
     [&child.local_ts, &child.remote_ts].map(|ts| ts[0].as_str())
@@ -95,9 +100,15 @@ fn ipsec_conf(plan: &GatewayPlan) -> String {
     // Its words for ours; no other proposal stands in the table.
     let esp = match connection.children[0].esp_proposals.as_str() {
         "aes256gcm16" => "aes_gcm256",
-        "aes128-sha256" => "aes128-sha2_256",
+        "sha256" => "sha2_256",
         other => other,
     };
+    let child = &connection.children[0];
+    let protocol = if child.ah { "ah" } else { "esp" };
+    let mode = if child.transport { "transport" } else { "tunnel" };
+    // In transport mode the ends themselves.
+    let [left, right] = [("left", local), ("right", remote)]
+        .map(|(side, net)| if child.transport { String::new() } else { format!("\t{side}subnet={net}\n") });
     format!(
         "config setup
 	logfile=/run/peer/log
@@ -110,12 +121,12 @@ conn site
 	authby=secret
 	left={}
 	leftid=@{}
-	leftsubnet={local}
-	right={}
+{left}	right={}
 	rightid=@{}
-	rightsubnet={remote}
-	ike=aes_gcm256-sha2_384;dh31
-	esp={esp}
+{right}	ike=aes_gcm256-sha2_384;dh31
+	phase2={protocol}
+	phase2alg={esp}
+	type={mode}
 	pfs=no
 	fragmentation=no
 	rekey=no
@@ -133,14 +144,16 @@ fn secrets(plan: &GatewayPlan) -> String {
 fn iked_conf(plan: &GatewayPlan, begins: bool) -> String {
     let connection = &plan.connections[0];
     let [local, remote] = nets(connection);
-    let esp = match connection.children[0].esp_proposals.as_str() {
+    let transforms = match connection.children[0].esp_proposals.as_str() {
         "aes256-sha1" => "enc aes-256 auth hmac-sha1",
         other => other,
     };
+    let child = &connection.children[0];
+    let mode = if child.transport { "transport" } else { "tunnel" };
     format!(
-        "ikev2 site {} esp from {local} to {remote} local {} peer {} \\
+        "ikev2 site {} {mode} esp from {local} to {remote} local {} peer {} \\
   ikesa enc aes-256 prf hmac-sha2-256 auth hmac-sha2-256 group curve25519 \\
-  childsa {esp} \\
+  childsa {transforms} \\
   srcid {} dstid {} \\
   psk \"{}\"
 ",

@@ -1,4 +1,5 @@
 use crate::network::Network;
+use crate::traffic::Talk;
 use culvert_lab::{Deadline, LabError, Process, run, wait_for};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -19,20 +20,48 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Guest {
     process: Process,
     agent: BufReader<UnixStream>,
+    /// Of the last request.
+    id: u64,
 }
 
 #[derive(Serialize)]
 struct Request<'a> {
-    script: &'a str,
+    id: u64,
     seconds: f64,
+    #[serde(flatten)]
+    order: &'a Order<'a>,
 }
 
-/// How a script in the guest ended.
+/// See `guest/agent.py`.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Order<'a> {
+    Script(&'a str),
+    Talk(&'a Talk),
+    Counters(bool),
+}
+
+/// What the guest's kernel has counted.
 #[derive(Debug, Deserialize)]
-pub struct Answer {
-    pub status: i32,
+pub struct Counters {
+    /// Destination and packets of every state.
+    pub states: Vec<(String, u64)>,
+    /// `/proc/net/xfrm_stat`.
+    pub xfrm_stat: String,
+    /// `/proc/net/snmp` and `snmp6` of the guest's own host.
+    pub host: String,
+    /// `/proc/net/dev` and `/proc/net/snmp` of the guest, and of its own host.
+    pub lost_here: [String; 2],
+    pub lost_behind: [String; 2],
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    /// Of the request.
+    id: u64,
+    status: i32,
     /// Standard output and standard error.
-    pub output: String,
+    output: String,
 }
 
 impl Guest {
@@ -54,9 +83,12 @@ impl Guest {
         // `snapshot`: what the guest writes goes into a temporary file.
         let disk = |file: &Path| format!("if=virtio,format=raw,snapshot=on,file={}", file.display());
         command.args(["-drive", &disk(&image.join("root.ext4")), "-drive", &disk(&scripts)]);
-        command.args(["-netdev", "tap,id=net,ifname=guest,script=no,downscript=no,vhost=off"]);
-        // Whole frames with finished checksums in both directions, as from a card.
-        command.args(["-device", "virtio-net-pci,netdev=net,csum=off,gso=off,guest_csum=off,event_idx=off,romfile="]);
+        for tap in ["guest", "tagged"] {
+            command.args(["-netdev", &format!("tap,id={tap},ifname={tap},script=no,downscript=no,vhost=off")]);
+            // Whole frames with finished checksums in both directions, as from a card.
+            let card = "virtio-net-pci,csum=off,gso=off,guest_csum=off,event_idx=off,romfile=";
+            command.args(["-device", &format!("{card},netdev={tap}")]);
+        }
         command.args(["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]);
         command.args(["-chardev", &format!("socket,id=agent,server=on,wait=off,path={}", socket.display())]);
         command.args(["-device", "virtserialport,chardev=agent"]);
@@ -69,7 +101,7 @@ impl Guest {
             if ended.is_some() { Some(None) } else { UnixStream::connect(&socket).ok().map(Some) }
         })?;
         let Some(stream) = stream else { return Err(ended.unwrap_or(LabError::Status(String::new()))) };
-        let mut this = Self { process, agent: BufReader::new(stream) };
+        let mut this = Self { process, agent: BufReader::new(stream), id: 0 };
         this.answer(BOOT).map_err(|error| {
             let tail = std::fs::read(&console).unwrap_or_default();
             let tail = String::from_utf8_lossy(&tail[tail.len().saturating_sub(2000)..]).into_owned();
@@ -80,21 +112,36 @@ impl Guest {
 
     /// Runs a shell script in the guest; fails unless it exits with zero.
     pub fn run(&mut self, script: &str) -> Result<String, LabError> {
-        let Answer { status, output } = self.output(script, PROMPT)?;
-        if status == 0 {
-            Ok(output)
-        } else {
-            Err(LabError::Status(format!("in the guest, exit status {status}:\n{script}\n{}", output.trim())))
-        }
+        self.ask(&Order::Script(script), script)
     }
 
-    /// Runs a shell script in the guest for at most `limit`, whatever its exit status.
-    pub fn output(&mut self, script: &str, limit: Duration) -> Result<Answer, LabError> {
-        let request = Request { script, seconds: limit.as_secs_f64() };
+    /// Several lines for `ip`, by one process.
+    pub fn ip(&mut self, lines: &str) -> Result<String, LabError> {
+        self.run(&format!("ip -batch - <<'END OF LINES'\n{lines}\nEND OF LINES"))
+    }
+
+    /// Lets the guest, or its own host, talk; fails unless all goes well.
+    pub fn talk(&mut self, talk: &Talk) -> Result<String, LabError> {
+        self.ask(&Order::Talk(talk), "talk")
+    }
+
+    pub fn counters(&mut self) -> Result<Counters, LabError> {
+        let text = self.ask(&Order::Counters(true), "counters")?;
+        serde_json::from_str(&text).map_err(|error| LabError::Status(format!("{error} in {text}")))
+    }
+
+    fn ask(&mut self, order: &Order<'_>, what: &str) -> Result<String, LabError> {
+        self.id += 1;
+        let request = Request { id: self.id, seconds: PROMPT.as_secs_f64(), order };
         let mut line = serde_json::to_vec(&request).map_err(|error| LabError::Status(error.to_string()))?;
         line.push(b'\n');
         self.agent.get_mut().write_all(&line).map_err(|error| Self::lost(&error))?;
-        self.answer(limit + GRACE)
+        let Answer { status, output, .. } = self.answer(PROMPT + GRACE)?;
+        if status == 0 {
+            Ok(output)
+        } else {
+            Err(LabError::Status(format!("in the guest, exit status {status}:\n{what}\n{}", output.trim())))
+        }
     }
 
     /// Makes a file with this content.
@@ -102,13 +149,27 @@ impl Guest {
         self.run(&format!("cat >{path} <<'END OF FILE'\n{content}\nEND OF FILE")).map(drop)
     }
 
-    /// One line from the agent.
+    /// The answer to the last request; late ones to those before are thrown away.
     fn answer(&mut self, limit: Duration) -> Result<Answer, LabError> {
         let deadline = Deadline::after(limit);
+        loop {
+            let line = self.line(deadline)?;
+            let answer: Answer = serde_json::from_slice(&line)
+                .map_err(|error| LabError::Status(format!("{error} in {}", String::from_utf8_lossy(&line))))?;
+            if answer.id == self.id {
+                return Ok(answer);
+            }
+        }
+    }
+
+    fn line(&mut self, deadline: Deadline) -> Result<Vec<u8>, LabError> {
         let mut line = Vec::new();
         while !line.ends_with(b"\n") {
             if deadline.passed() {
-                return Err(LabError::NeverHappened { what: "an answer of the guest".to_owned(), limit });
+                return Err(LabError::NeverHappened {
+                    what: "an answer of the guest".to_owned(),
+                    limit: deadline.limit(),
+                });
             }
             self.process.expect_running()?;
             let step = Some(Duration::from_millis(500));
@@ -120,8 +181,7 @@ impl Guest {
                 Err(error) => return Err(Self::lost(&error)),
             }
         }
-        serde_json::from_slice(&line)
-            .map_err(|error| LabError::Status(format!("{error} in {}", String::from_utf8_lossy(&line))))
+        Ok(line)
     }
 
     fn lost(error: &std::io::Error) -> LabError {

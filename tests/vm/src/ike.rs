@@ -2,9 +2,10 @@
 
 use crate::audit::count_passing;
 use crate::daemon::{Daemon, LIBRESWAN, OPENIKED, STRONGSWAN};
-use crate::manual::gateway;
+use crate::manual::{HOST_INTERFACE, gateway};
 use crate::network::{FAR, GUEST, GUEST_NET, NEAR, NET, WAN};
 use crate::stage::Stage;
+use crate::talk::programs;
 use culvert_lab::{Child, Connection, Family, GatewayPlan, LabError, Namespace, Secret, Start, wait_for};
 use culvert_status::Tunnel;
 use std::time::Duration;
@@ -26,13 +27,17 @@ pub struct Ike {
     pub outer: Family,
     /// Whose address the router translates.
     pub nat: Option<Side>,
+    /// Of AH instead, with `ah`.
     pub esp: &'static str,
+    pub ah: bool,
+    /// Between programs of both gateways; else in tunnel mode between the hosts.
+    pub transport: bool,
 }
 
 /// For laboratories only: it is in the source.
 const PSK: &str = "five boxing wizards jump quickly over 26 hedges";
 /// Where Culvert makes new keys. Longer than one round of talk takes, also on a busy machine.
-const CHILD_TIME: &str = "20s";
+const CHILD_TIME: &str = "12s";
 
 pub fn rows() -> Vec<Ike> {
     let plain = Ike {
@@ -42,7 +47,10 @@ pub fn rows() -> Vec<Ike> {
         outer: Family::V4,
         nat: None,
         esp: "aes256gcm16",
+        ah: false,
+        transport: false,
     };
+    let libreswan = Ike { daemon: LIBRESWAN, ..plain };
     let openiked = Ike { daemon: OPENIKED, rekeys: Some(Side::Culvert), esp: "aes256-sha1", ..plain };
     let mut rows = vec![
         plain,
@@ -51,11 +59,25 @@ pub fn rows() -> Vec<Ike> {
         Ike { outer: Family::V6, ..plain },
         Ike { nat: Some(Side::Peer), ..plain },
         Ike { begins: Side::Culvert, nat: Some(Side::Culvert), ..plain },
-        Ike { daemon: LIBRESWAN, ..plain },
-        Ike { daemon: LIBRESWAN, begins: Side::Culvert, rekeys: Some(Side::Culvert), ..plain },
+        libreswan,
+        Ike { begins: Side::Culvert, rekeys: Some(Side::Culvert), ..libreswan },
         openiked,
         Ike { begins: Side::Culvert, ..openiked },
     ];
+    for daemon in [plain, libreswan] {
+        let quick = Ike { rekeys: None, ..daemon };
+        rows.extend([Ike { transport: true, ..quick }, Ike { ah: true, esp: "sha256", ..quick }]);
+    }
+    // No AH with OpenIKED: it offers ciphers for it (7.2), which no AH proposal has (RFC 7296 §3.3.3).
+    rows.push(Ike { rekeys: None, transport: true, ..openiked });
+    let quick = Ike { begins: Side::Culvert, rekeys: None, ..plain };
+    rows.extend([
+        Ike { transport: true, ..quick },
+        Ike { transport: true, outer: Family::V6, ..quick },
+        Ike { ah: true, esp: "sha512-esn", outer: Family::V6, ..quick },
+        Ike { ah: true, esp: "sha384", transport: true, ..quick },
+        Ike { ah: true, esp: "aescmac", transport: true, outer: Family::V6, ..quick },
+    ]);
     rows.extend(OTHER_ESP.map(|esp| Ike { rekeys: None, esp, ..plain }));
     rows
 }
@@ -80,11 +102,17 @@ impl Ike {
         let rekeys = self.rekeys.map(|who| format!(", {} rekeys", side(who))).unwrap_or_default();
         let nat = self.nat.map(|nat| format!(", {} behind nat", side(nat))).unwrap_or_default();
         let (daemon, begins) = (self.daemon.name, side(self.begins));
-        format!("ike with {daemon}, {begins} begins{rekeys}, esp {} {outer}{nat}", self.esp)
+        let protocol = if self.ah { "ah" } else { "esp" };
+        let mode = if self.transport { " transport" } else { "" };
+        format!("ike with {daemon}, {begins} begins{rekeys}, {protocol} {}{mode} {outer}{nat}", self.esp)
     }
 
     fn kind(&self) -> &'static str {
-        if self.nat.is_some() { "udp" } else { "esp" }
+        match self {
+            Self { nat: Some(_), .. } => "udp",
+            Self { ah: true, .. } => "ah",
+            _ => "esp",
+        }
     }
 
     pub fn culvert(&self) -> GatewayPlan {
@@ -96,7 +124,8 @@ impl Ike {
         if self.begins == Side::Culvert {
             connection.children[0].start = Start::Start;
         }
-        GatewayPlan { connections: vec![connection], secrets: vec![secret()], ..gateway() }
+        let more = if self.transport { HOST_INTERFACE.to_owned() } else { String::new() };
+        GatewayPlan { connections: vec![connection], secrets: vec![secret()], more, ..gateway() }
     }
 
     fn peer(&self) -> GatewayPlan {
@@ -107,7 +136,12 @@ impl Ike {
 
     /// Seen from `side`. No keys are renewed by the clock.
     fn connection(&self, side: Side, remote: &str) -> Connection {
-        let nets = [[NET.v4, NET.v6], [GUEST_NET.v4, GUEST_NET.v6]].map(|nets| nets.map(str::to_owned).to_vec());
+        let nets: [Vec<&str>; 2] = if self.transport {
+            [WAN, GUEST].map(|pair| vec![pair.of(self.outer)])
+        } else {
+            [NET, GUEST_NET].map(|pair| self.daemon.families.iter().map(|family| pair.of(*family)).collect())
+        };
+        let nets = nets.map(|side| side.into_iter().map(str::to_owned).collect());
         let ([local_ts, remote_ts], local, [local_id, remote_id]) = match side {
             Side::Culvert => (nets, WAN, ["a.example", "b.example"]),
             Side::Peer => {
@@ -121,6 +155,8 @@ impl Ike {
             local_ts,
             remote_ts,
             esp_proposals: self.esp.to_owned(),
+            ah: self.ah,
+            transport: self.transport,
             start: Start::None,
             rekey_time: Some("0s".to_owned()),
             dpd_action: None,
@@ -142,12 +178,20 @@ impl Ike {
 
     pub fn run(&self, mut stage: Stage<'_>) -> Result<(), LabError> {
         self.translate(&stage.network.router)?;
-        count_passing(stage.network)?;
+        count_passing(stage.network, 0)?;
         stage.guest.run("ip xfrm state flush; ip xfrm policy flush; rm -rf /run/peer; mkdir -p /run/peer")?;
         for (name, content) in (self.daemon.files)(&self.peer(), self.begins == Side::Peer) {
             stage.guest.write(&format!("/run/peer/{name}"), &content)?;
         }
+        // Where Culvert begins, the peer is to hear its first message.
+        if self.begins == Side::Peer {
+            stage.culvert.start()?;
+        }
         stage.guest.run(self.daemon.start)?;
+        if self.begins == Side::Culvert {
+            stage.culvert.start()?;
+        }
+        stage.ready()?;
         let done = self.with_peer(&mut stage);
         let log = stage.guest.run(STOP);
         stage.network.router.run(&["nft", "table ip translation; delete table ip translation"])?;
@@ -166,16 +210,16 @@ impl Ike {
     }
 
     fn with_peer(&self, stage: &mut Stage<'_>) -> Result<(), LabError> {
-        let Daemon { families, initiate, .. } = self.daemon;
+        let initiate = self.daemon.initiate;
         if self.begins == Side::Peer {
             stage.guest.run(initiate)?;
         }
         let first = stage.tunnel_after(None)?;
-        stage.talk(self.kind(), families)?;
+        self.talk(stage)?;
 
         if let Some(side) = self.rekeys {
             self.rekey(side, &first, stage)?;
-            stage.talk(self.kind(), families)?;
+            self.talk(stage)?;
         }
 
         // A clean end is told to the peer.
@@ -187,8 +231,17 @@ impl Ike {
 }
 
 impl Ike {
-    /// New keys while packets go; none of them is lost.
+    fn talk(&self, stage: &mut Stage<'_>) -> Result<(), LabError> {
+        if self.transport {
+            programs(stage, self.kind(), self.outer)
+        } else {
+            stage.talk(self.kind(), 1, self.daemon.families)
+        }
+    }
+
+    /// New keys while packets go; none of them is lost by us.
     fn rekey(&self, side: Side, first: &Tunnel, stage: &mut Stage<'_>) -> Result<(), LabError> {
+        let before = stage.audit()?;
         let stream = stage.stream()?;
         if side == Side::Peer {
             stage.guest.run(self.daemon.rekey_child)?;
@@ -199,7 +252,10 @@ impl Ike {
             stage.guest.run(self.daemon.rekey_ike)?;
             stage.ike_sa_after(Some(&old))?;
         }
-        stream.finish()
+        let lost = stream.finish()?;
+        let audit = stage.audit()?.since(&before);
+        let early = audit.linux_errors.get("XfrmInNoStates").copied().unwrap_or(0);
+        audit.judged(lost == 0 || (self.daemon.answers_early && lost <= early), &format!("{lost} of a stream are lost"))
     }
 }
 

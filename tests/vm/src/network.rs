@@ -3,12 +3,13 @@ use culvert_lab::{Lab, LabError, Namespace};
 /// `host — gateway — router — guest — guest's host`, dual stack throughout.
 ///
 /// The gateway's ports `lan` and `wan` belong to Culvert. The router stands between so that the way can have a smaller MTU or
-/// translate addresses, and it counts what passes. The guest's own host is a network namespace inside the guest.
+/// translate addresses, and it counts what passes. Beside that stands a trunk from the gateway's port `trunk` to the guest's
+/// second card, through a switch. The guest's own host is a network namespace inside the guest.
 #[derive(Debug)]
 pub struct Network {
     pub host: Namespace,
     pub gateway: Namespace,
-    /// Ports `gateway` and `guest`, the latter a tap for QEMU.
+    /// Ports `gateway` and `guest`, the latter a tap for QEMU; the switch has `trunk` and the tap `tagged`.
     pub router: Namespace,
     pub lab: Lab,
 }
@@ -55,6 +56,15 @@ pub const WAN: Pair = Pair { v4: "192.0.2.1", v6: "2001:db8:1::1" };
 pub const NEAR: Pair = Pair { v4: "192.0.2.254", v6: "2001:db8:1::fe" };
 pub const FAR: Pair = Pair { v4: "198.51.100.254", v6: "2001:db8:2::fe" };
 pub const GUEST: Pair = Pair { v4: "198.51.100.2", v6: "2001:db8:2::2" };
+/// On the trunk, behind tag [`SEALED`].
+pub const TAGGED: Pair = Pair { v4: "203.0.113.1", v6: "2001:db8:7::1" };
+pub const GUEST_TAGGED: Pair = Pair { v4: "203.0.113.2", v6: "2001:db8:7::2" };
+/// On the trunk, behind tag [`CLEAR`].
+pub const OPEN: Pair = Pair { v4: "198.18.8.1", v6: "2001:db8:8::1" };
+pub const GUEST_OPEN: Pair = Pair { v4: "198.18.8.2", v6: "2001:db8:8::2" };
+/// VLAN identifiers: of what carries SAs, and of what goes past them.
+pub const SEALED: u16 = 7;
+pub const CLEAR: u16 = 8;
 pub const GUEST_LAN: Pair = Pair { v4: "10.2.0.1", v6: "fd00:2::1" };
 pub const GUEST_HOST: Pair = Pair { v4: "10.2.0.10", v6: "fd00:2::10" };
 pub const GUEST_NET: Pair = Pair { v4: "10.2.0.0/24", v6: "fd00:2::/64" };
@@ -70,12 +80,23 @@ impl Network {
         let router = lab.namespace("router")?;
         host.link("eth0", &gateway, "lan")?;
         gateway.link("wan", &router, "gateway")?;
-        for port in ["lan", "wan"] {
+        gateway.link("trunk", &router, "trunk")?;
+        for port in ["lan", "wan", "trunk"] {
             // No IPv6 of the kernel's own on Culvert's ports.
             gateway.sysctl(&format!("net/ipv6/conf/{port}/disable_ipv6"), "1")?;
         }
-        router.ip(&["tuntap", "add", "guest", "mode", "tap"])?;
-        router.ip(&["link", "set", "guest", "up"])?;
+        for tap in ["guest", "tagged"] {
+            router.ip(&["tuntap", "add", tap, "mode", "tap"])?;
+            router.ip(&["link", "set", tap, "up"])?;
+        }
+        router.ip(&["link", "add", "switch", "up", "type", "bridge"])?;
+        for port in ["trunk", "tagged"] {
+            router.ip(&["link", "set", port, "master", "switch"])?;
+            router.plain_frames(port)?;
+        }
+        for quiet in ["switch", "trunk", "tagged"] {
+            router.sysctl(&format!("net/ipv6/conf/{quiet}/disable_ipv6"), "1")?;
+        }
         for (namespace, interface, addresses) in
             [(&host, "eth0", &HOST), (&router, "gateway", &NEAR), (&router, "guest", &FAR)]
         {
@@ -86,6 +107,10 @@ impl Network {
         host.ip(&["link", "set", "eth0", "mtu", HOST_MTU])?;
         for via in [LAN.v4, LAN.v6] {
             host.ip(&["route", "add", "default", "via", via])?;
+        }
+        for namespace in [&host, &gateway] {
+            // Sockets for echo requests.
+            namespace.sysctl("net/ipv4/ping_group_range", "0 0")?;
         }
         router.sysctl("net/ipv4/ip_forward", "1")?;
         router.sysctl("net/ipv6/conf/all/forwarding", "1")?;

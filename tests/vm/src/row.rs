@@ -17,16 +17,35 @@ pub struct Row {
     pub encap: bool,
     /// By routes into a tunnel interface on both sides, the SAs being for everything; else by policies.
     pub routed: bool,
+    /// Outer addresses behind a VLAN tag; beside it another VLAN in clear.
+    pub vlan: bool,
+    pub over: Over,
     pub talk: Talk,
     /// More keys of Culvert's `[[manual_sa]]`, one to a line.
     pub more: &'static str,
 }
 
+/// What the SA's packets go through in turn (RFC 4301 §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    Nothing,
+    /// AH of the same ends: an SA bundle.
+    Ah(SaMode),
+    /// A tunnel between the gateways, within which the ends are their inner addresses.
+    Tunnel,
+}
+
 /// What goes through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Talk {
-    /// Ping and TCP. In transport mode between the gateways themselves.
+    /// Ping and TCP. In transport mode between the gateways themselves, without TCP.
     Plain,
+    /// TCP too between programs of the gateways, Culvert's over the host interface.
+    Programs,
+    /// Every packet is as long as the longest (TFC padding), from both ends.
+    Padded,
+    /// Culvert sends dummy packets in between.
+    Dummies,
     /// Pings in fragments, on a way that fragments what carries them.
     Fragments,
     /// TCP with full segments, on a way with a smaller MTU that only ICMP tells of.
@@ -46,6 +65,13 @@ impl Row {
             (self.esn, " esn"),
             (self.encap, " udp"),
             (self.routed, " routed"),
+            (self.vlan, " vlan"),
+            (self.over == Over::Ah(SaMode::Transport), " in ah transport"),
+            (self.over == Over::Ah(SaMode::Tunnel), " in ah tunnel"),
+            (self.over == Over::Tunnel, " nested"),
+            (self.talk == Talk::Programs, " programs"),
+            (self.talk == Talk::Padded, " padded"),
+            (self.talk == Talk::Dummies, " dummies"),
             (self.talk == Talk::Fragments, " fragments"),
             (self.talk == Talk::PathMtu, " path-mtu"),
             (self.talk == Talk::WrongKey, " wrong-key"),
@@ -63,8 +89,26 @@ impl Row {
     pub fn kind(&self) -> &'static str {
         match self.suite.protocol() {
             _ if self.encap => "udp",
+            _ if matches!(self.over, Over::Ah(_)) => "ah",
             IpsecProtocol::Esp => "esp",
             IpsecProtocol::Ah => "ah",
+        }
+    }
+}
+
+impl Row {
+    /// How often each packet is sealed.
+    pub fn layers(&self) -> u64 {
+        if self.over == Over::Nothing { 1 } else { 2 }
+    }
+
+    /// Families of what is inside.
+    pub fn inside(&self) -> &'static [Family] {
+        match (self.over, self.outer) {
+            // Linux looks for the transport mode SA by the family of what is innermost.
+            (Over::Ah(SaMode::Transport), Family::V4) => &[Family::V4],
+            (Over::Ah(SaMode::Transport), Family::V6) => &[Family::V6],
+            _ => &[Family::V4, Family::V6],
         }
     }
 }
@@ -110,6 +154,31 @@ pub fn rows() -> Vec<Row> {
             }
         }
     }
+    rows.extend(layered(gcm));
+    for base in [gcm, cbc, ah] {
+        for outer in [Family::V4, Family::V6] {
+            rows.push(Row { mode: SaMode::Transport, talk: Talk::Programs, outer, ..base });
+        }
+    }
+    for outer in [Family::V4, Family::V6] {
+        rows.push(Row { vlan: true, outer, ..gcm });
+        rows.push(Row { talk: Talk::Padded, outer, more: "tfc_padding = 1300", ..gcm });
+    }
+    rows.push(Row { talk: Talk::Padded, more: "tfc_padding = 1300", ..cbc });
+    rows.push(Row { talk: Talk::Dummies, more: "dummy_packets = 50", ..gcm });
+    rows
+}
+
+/// AH around ESP in every mix of modes, and a tunnel within a tunnel.
+fn layered(base: Row) -> Vec<Row> {
+    const MODES: [SaMode; 2] = [SaMode::Tunnel, SaMode::Transport];
+    let mut rows = Vec::new();
+    for outer in [Family::V4, Family::V6] {
+        for (mode, around) in MODES.into_iter().flat_map(|mode| MODES.map(|around| (mode, around))) {
+            rows.push(Row { mode, outer, over: Over::Ah(around), ..base });
+        }
+        rows.push(Row { outer, over: Over::Tunnel, ..base });
+    }
     rows
 }
 
@@ -121,5 +190,16 @@ fn is_deaf(suite: Suite, outer: Family) -> bool {
 fn plain(suite: Suite) -> Row {
     let mode = SaMode::Tunnel;
     let talk = Talk::Plain;
-    Row { suite, mode, outer: Family::V4, esn: false, encap: false, routed: false, talk, more: "" }
+    Row {
+        suite,
+        mode,
+        outer: Family::V4,
+        esn: false,
+        encap: false,
+        routed: false,
+        vlan: false,
+        over: Over::Nothing,
+        talk,
+        more: "",
+    }
 }
