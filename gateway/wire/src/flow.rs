@@ -29,6 +29,27 @@ pub enum Fragmentation {
     Later,
 }
 
+impl Fragmentation {
+    #[inline]
+    pub(crate) const fn of_ipv4(header: &ipv4::Header<'_>) -> Self {
+        match (header.fragment_offset(), header.more_fragments()) {
+            (0, false) => Self::Whole,
+            (0, true) => Self::First,
+            _ => Self::Later,
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn of_ipv6(fragment: Option<ipv6::Fragment>) -> Self {
+        match fragment {
+            None => Self::Whole,
+            Some(f) if f.is_atomic() => Self::Whole,
+            Some(f) if f.offset == 0 => Self::First,
+            Some(_) => Self::Later,
+        }
+    }
+}
+
 /// Addresses, upper-layer protocol and ports of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
@@ -62,11 +83,7 @@ impl Flow {
 
     #[inline]
     pub fn of_ipv4(header: &ipv4::Header<'_>, payload: &[u8]) -> Result<Self, Error> {
-        let fragmentation = match (header.fragment_offset(), header.more_fragments()) {
-            (0, false) => Fragmentation::Whole,
-            (0, true) => Fragmentation::First,
-            _ => Fragmentation::Later,
-        };
+        let fragmentation = Fragmentation::of_ipv4(header);
         let (source_port, destination_port) = ports(header.protocol(), fragmentation, payload)?;
         Ok(Self {
             source: header.source().into(),
@@ -80,12 +97,7 @@ impl Flow {
 
     #[inline]
     pub fn of_ipv6(header: &ipv6::Header<'_>, upper: &ipv6::Upper<'_>) -> Result<Self, Error> {
-        let fragmentation = match upper.fragment {
-            None => Fragmentation::Whole,
-            Some(f) if f.is_atomic() => Fragmentation::Whole,
-            Some(f) if f.offset == 0 => Fragmentation::First,
-            Some(_) => Fragmentation::Later,
-        };
+        let fragmentation = Fragmentation::of_ipv6(upper.fragment);
         let (source_port, destination_port) = ports(upper.protocol, fragmentation, upper.payload)?;
         Ok(Self {
             source: header.source().into(),
@@ -101,7 +113,7 @@ impl Flow {
 type Ports = (Option<u16>, Option<u16>);
 
 #[inline]
-fn ports(protocol: u8, fragmentation: Fragmentation, payload: &[u8]) -> Result<Ports, Error> {
+pub(crate) fn ports(protocol: u8, fragmentation: Fragmentation, payload: &[u8]) -> Result<Ports, Error> {
     if fragmentation == Fragmentation::Later {
         return Ok((None, None));
     }

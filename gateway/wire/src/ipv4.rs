@@ -75,6 +75,20 @@ impl<'a> Header<'a> {
         Ok((header, payload))
     }
 
+    /// The header and what is there of its payload, where a packet is cut anywhere. The sum may have been mended or not on
+    /// the way, and nobody looks at lengths.
+    pub fn parse_start(packet: &'a [u8]) -> Result<(Self, &'a [u8]), Error> {
+        let fixed = packet.first_chunk::<LEN>().ok_or(Error::Truncated)?;
+        let version = fixed[0] >> 4;
+        if version != 4 {
+            return Err(Error::Version(version));
+        }
+        let header_len = usize::from(fixed[0] & 0x0f) * 4;
+        let (header, payload) = packet.split_at_checked(header_len).ok_or(Error::Truncated)?;
+        let options = header.get(LEN..).ok_or(Error::HeaderLength(header_len))?;
+        Ok((Self { fixed, options }, payload))
+    }
+
     /// 20 to 60.
     #[inline]
     pub const fn header_len(&self) -> usize {

@@ -45,15 +45,18 @@ impl<'a> Header<'a> {
     /// not known: a payload length of 0 is an empty payload.
     #[inline]
     pub fn parse(packet: &'a [u8]) -> Result<(Self, &'a [u8]), Error> {
-        let (fixed, rest) = packet.split_first_chunk::<LEN>().ok_or(Error::Truncated)?;
-        let version = fixed[0] >> 4;
-        if version != 6 {
-            return Err(Error::Version(version));
-        }
-        let header = Self { fixed };
+        let (header, rest) = Self::parse_start(packet)?;
         let len = usize::from(header.payload_len());
         let payload = rest.get(..len).ok_or(Error::Short { payload: len, available: rest.len() })?;
         Ok((header, payload))
+    }
+
+    /// The header and what is there of its payload, where a packet is cut anywhere.
+    #[inline]
+    pub fn parse_start(packet: &'a [u8]) -> Result<(Self, &'a [u8]), Error> {
+        let (fixed, rest) = packet.split_first_chunk::<LEN>().ok_or(Error::Truncated)?;
+        let version = fixed[0] >> 4;
+        if version == 6 { Ok((Self { fixed }, rest)) } else { Err(Error::Version(version)) }
     }
 
     #[inline]
@@ -104,8 +107,13 @@ impl<'a> Header<'a> {
             protocol @ (protocol::TCP | protocol::UDP | protocol::ESP | protocol::ICMPV6) => {
                 Ok(Upper { protocol, offset: LEN, fragment: None, payload })
             }
-            first => walk(first, payload),
+            first => walk(first, payload, check_fragment),
         }
+    }
+
+    /// The same where the payload is cut anywhere, but not within the headers.
+    pub fn upper_of_start(&self, payload: &'a [u8]) -> Result<Upper<'a>, Error> {
+        walk(self.next_header(), payload, |_, _| Ok(()))
     }
 
     pub fn repr(&self) -> Repr {
@@ -173,7 +181,11 @@ pub struct Upper<'a> {
 }
 
 /// ESP, AH (RFC 4301 §4.4.1.1) and no-next-header end the walk as any upper-layer protocol does.
-fn walk(first: u8, payload: &[u8]) -> Result<Upper<'_>, Error> {
+fn walk(
+    first: u8,
+    payload: &[u8],
+    check_fragment: impl Fn(&Fragment, usize) -> Result<(), Error>,
+) -> Result<Upper<'_>, Error> {
     let (mut next, mut rest, mut fragment) = (first, payload, None::<Fragment>);
     let mut seen = 0;
     while is_extension(next) {
@@ -319,7 +331,7 @@ mod tests {
     }
 
     fn chain(first: u8, headers: &[u8]) -> Result<(u8, usize, usize), Error> {
-        walk(first, headers).map(|upper| (upper.protocol, upper.offset, upper.payload.len()))
+        walk(first, headers, check_fragment).map(|upper| (upper.protocol, upper.offset, upper.payload.len()))
     }
 
     #[test]
@@ -491,7 +503,7 @@ mod tests {
                 bytes[at] = [0, 43, 44, 51, 60, 17][usize::from(bytes[at] % 6)];
                 if let Some(len) = bytes.get_mut(at + 1) { *len %= 2; }
             }
-            if let Ok(upper) = walk(first, &bytes) {
+            if let Ok(upper) = walk(first, &bytes, check_fragment) {
                 prop_assert_eq!(upper.offset + upper.payload.len(), LEN + bytes.len());
             }
         }

@@ -22,6 +22,7 @@ pub mod ipv6;
 pub mod nat_traversal;
 pub mod ndp;
 pub mod protocol;
+pub mod quote;
 pub mod tcp;
 pub mod testing;
 pub mod udp;

@@ -1,10 +1,10 @@
 //! What an ICMP error says of a tunnel packet of ours (RFC 4301 §8.2.1). Nobody vouches for a word of it.
 
 use culvert_model::Spi;
-use culvert_wire::ipv4::ChecksumMode;
 use culvert_wire::nat_traversal::{self, Payload};
-use culvert_wire::{icmpv4, icmpv6, ipv4, ipv6, protocol};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use culvert_wire::quote::{self, IcmpError};
+use culvert_wire::{Fragmentation, flow, ipv4, ipv6, protocol};
+use std::net::IpAddr;
 
 /// A packet did not fit somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,81 +48,22 @@ pub(crate) enum Unusable {
 impl TooBig {
     /// From a whole ICMP or ICMPv6 packet.
     pub fn parse(packet: &[u8]) -> Result<Self, Unusable> {
-        match packet.first().map(|octet| octet >> 4) {
-            Some(4) => {
-                let (header, payload) =
-                    ipv4::Header::parse(packet, ChecksumMode::Trusted).map_err(|_| Unusable::Malformed)?;
-                if header.protocol() != protocol::ICMP {
-                    return Err(Unusable::OtherMessage);
-                }
-                match icmpv4::Message::parse(payload).map_err(|_| Unusable::Malformed)? {
-                    icmpv4::Message::Unreachable {
-                        code: icmpv4::UnreachableCode::FRAGMENTATION_NEEDED,
-                        mtu,
-                        quote,
-                    } => Ok(Self { mtu: u32::from(mtu), quote: quote_v4(quote)? }),
-                    _ => Err(Unusable::OtherMessage),
-                }
-            }
-            Some(6) => {
-                let (header, payload) = ipv6::Header::parse(packet).map_err(|_| Unusable::Malformed)?;
-                let upper = header.upper(payload).map_err(|_| Unusable::Malformed)?;
-                if upper.protocol != protocol::ICMPV6 {
-                    return Err(Unusable::OtherMessage);
-                }
-                match icmpv6::Message::parse(header.source(), header.destination(), upper.payload) {
-                    Ok(icmpv6::Message::PacketTooBig { mtu, quote }) => Ok(Self { mtu, quote: quote_v6(quote)? }),
-                    Ok(_) => Err(Unusable::OtherMessage),
-                    Err(_) => Err(Unusable::Malformed),
-                }
-            }
-            _ => Err(Unusable::Malformed),
-        }
-    }
-}
-
-/// A quote ends anywhere, so the views of whole packets do not fit. The sum may have been mended or not on the way.
-fn quote_v4(quote: &[u8]) -> Result<Quote, Unusable> {
-    let fixed = quote.first_chunk::<{ ipv4::LEN }>().ok_or(Unusable::Short)?;
-    let header_len = usize::from(fixed[0] & 0x0f) * 4;
-    if fixed[0] >> 4 != 4 || header_len < ipv4::LEN {
-        return Err(Unusable::Malformed);
-    }
-    if fixed[6] & 0x1f != 0 || fixed[7] != 0 {
-        return Err(Unusable::Fragment);
-    }
-    let (local, remote) = (
-        Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15]),
-        Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]),
-    );
-    let inside = inside(fixed[9], quote.get(header_len..).ok_or(Unusable::Short)?)?;
-    Ok(inside.quote(
-        local.into(),
-        remote.into(),
-        usize::from(u16::from_be_bytes([fixed[2], fixed[3]])),
-        fixed[6] & 0x40 != 0,
-    ))
-}
-
-/// The box puts nothing but a fragment header between IPv6 and IPsec headers.
-fn quote_v6(quote: &[u8]) -> Result<Quote, Unusable> {
-    let (fixed, mut rest) = quote.split_first_chunk::<{ ipv6::LEN }>().ok_or(Unusable::Short)?;
-    if fixed[0] >> 4 != 6 {
-        return Err(Unusable::Malformed);
-    }
-    let mut next = fixed[6];
-    if next == protocol::FRAGMENT {
-        let (fragment, behind) = ipv6::Fragment::parse(rest).map_err(|_| Unusable::Short)?;
-        if fragment.offset != 0 {
+        let error = IcmpError::parse(packet).map_err(|error| match error {
+            quote::Error::OtherMessage => Unusable::OtherMessage,
+            quote::Error::Malformed | quote::Error::Fragment => Unusable::Malformed,
+        })?;
+        let mtu = error.mtu.ok_or(Unusable::OtherMessage)?;
+        let quoted = error.quote().map_err(|error| match error {
+            flow::Error::Empty
+            | flow::Error::Ipv4(ipv4::Error::Truncated)
+            | flow::Error::Ipv6(ipv6::Error::Truncated | ipv6::Error::ExtensionTruncated(_)) => Unusable::Short,
+            _ => Unusable::Malformed,
+        })?;
+        if quoted.flow.fragmentation == Fragmentation::Later {
             return Err(Unusable::Fragment);
         }
-        (next, rest) = (fragment.next_header, behind);
+        Ok(Self { mtu, quote: inside(quoted.flow.protocol, quoted.upper)?.quote(&quoted) })
     }
-    let address = |half: &[u8]| half.first_chunk::<16>().copied().map(Ipv6Addr::from).unwrap_or(Ipv6Addr::UNSPECIFIED);
-    let [_, _, _, _, l0, l1, _, _, addresses @ ..] = fixed;
-    let (local, remote) = (address(addresses), address(addresses.get(16..).unwrap_or_default()));
-    let len = ipv6::LEN + usize::from(u16::from_be_bytes([*l0, *l1]));
-    Ok(inside(next, rest)?.quote(local.into(), remote.into(), len, true))
 }
 
 /// The IPsec header in a quote.
@@ -134,9 +75,10 @@ struct Inside {
 }
 
 impl Inside {
-    fn quote(self, local: IpAddr, remote: IpAddr, len: usize, dont_fragment: bool) -> Quote {
+    fn quote(self, of: &quote::Quote<'_>) -> Quote {
         let Self { protocol, ports, spi, low } = self;
-        Quote { local, remote, protocol, ports, spi, low, len, dont_fragment }
+        let (local, remote) = (of.flow.source, of.flow.destination);
+        Quote { local, remote, protocol, ports, spi, low, len: of.len, dont_fragment: of.dont_fragment }
     }
 }
 
@@ -167,7 +109,7 @@ fn of_esp(rest: &[u8], ports: Option<(u16, u16)>) -> Result<Inside, Unusable> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use culvert_wire::{ah, esp, ethernet, testing, udp};
+    use culvert_wire::{ah, esp, ethernet, icmpv4, icmpv6, testing, udp};
     use proptest::prelude::*;
 
     const SPI: u32 = 0xc0ff_ee01;
