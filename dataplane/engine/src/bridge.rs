@@ -13,6 +13,7 @@ use crate::reason;
 use crate::shared::View;
 use crate::spd::Verdict;
 use crate::topology::{Attachment, Interface, Topology};
+use crate::transit_errors::may_be_error;
 use crate::worker::{Batch, Worker};
 use culvert_telemetry::{DropReason, WorkerCounter};
 use culvert_wire::ipv4::ChecksumMode;
@@ -87,7 +88,12 @@ impl<A: Crypto> Worker<A> {
                 self.counters.add(WorkerCounter::BypassedPackets, 1);
                 io.transmit(other, packet.packet);
             }
-            Verdict::Protect { .. } => {
+            // Fragments among them: where they wait for each other, frames end.
+            Verdict::Drop(reason) if reason != DropReason::NoPolicy || !may_be_error(&packet.head.flow) => {
+                self.counters.drop(reason);
+            }
+            // Such an ICMP error may yet be protected for what it is about.
+            Verdict::Protect { .. } | Verdict::Drop(_) => {
                 let padding = packet.packet.data().len().saturating_sub(offset + packet.head.len);
                 // Cannot fail: the header was read from these octets.
                 if packet.packet.trim_front(offset) && packet.packet.trim_back(padding) {
@@ -96,8 +102,6 @@ impl<A: Crypto> Worker<A> {
                     self.counters.drop(DropReason::Truncated);
                 }
             }
-            // Fragments among them: where they wait for each other, frames end.
-            Verdict::Drop(reason) => self.counters.drop(reason),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::replay::Replayed;
 use crate::sa::{InboundHot, InboundSa};
 use crate::selectors::Fit;
 use crate::shared::{Held, View, once_a_second};
+use crate::transit_errors::may_be_error;
 use crate::worker::{Batch, Worker, seconds};
 use arrayvec::ArrayVec;
 use culvert_model::{Flow, IpsecProtocol, Spi};
@@ -249,6 +250,12 @@ impl<A: Crypto> Worker<A> {
             let unwrapped = unwrap(&mut opening, &sa.hot)
                 .map_err(|reason| (reason, outer))
                 .and_then(|head| self.fits(view, sa, &head).map_err(|reason| (reason, head.flow)).map(|to| (head, to)));
+            let unwrapped = unwrapped.or_else(|(reason, flow)| match reason {
+                DropReason::SelectorMismatch if may_be_error(&flow) => {
+                    self.error_fits(view, sa, opening.packet.data()).map_err(|reason| (reason, flow))
+                }
+                _ => Err((reason, flow)),
+            });
             let (head, destination) = match unwrapped {
                 Ok(found) => found,
                 Err((DropReason::FragmentInner, _)) => {

@@ -12,6 +12,7 @@
 //!   forward.rs    route, neighbour, send     own.rs           IKE out, keepalives, announcements
 //!   bridge.rs     past routing, port to port
 //! fragment/     taking apart, waiting        reassemble.rs    what becomes of fragments
+//! transit_errors.rs  ICMP errors by the SA of the packet they are about
 //! selectors.rs  may this SA carry it?        pmtu/            what routers say of a tunnel's path
 //!                                            host_stack.rs    what the host's own stack sends and gets
 //! shared.rs     the tables workers read     retire.rs        what they may still be reading
@@ -31,8 +32,8 @@
 //!   to the inside: nobody vouches for them (RFC 4301 §6.1.1 leaves it open, RFC 2003 §5.1 would).
 //! * Of ICMP errors only time exceeded and too big are sent; no route, no neighbour and policy drops are counted and
 //!   not told (RFC 1812 §4.3.3.1, RFC 4301 §5.1.1).
-//! * An ICMP error in transit needs a policy and an SA for its own addresses; it does not take the SA of the packet it is
-//!   about (RFC 4301 §6.2 demands it).
+//! * Redirects, source quench and ICMP errors in fragments never take the SA of the packet they are about (RFC 4301 §6.2):
+//!   the first are for their own line, the second for nobody (RFC 6633), the third show no whole message.
 //! * A child sends by one SA, whatever the DSCP (RFC 4301 §4.1 would have one for each class). No SAs of multicast groups.
 //! * AH counts options behind its header as they are, mutable or not, like Linux (RFC 4302 §3.3.3.1.2.2). Neither a
 //!   source route nor a routing header that is not used up is opened.
@@ -98,6 +99,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod transit_errors;
 mod worker;
 
 pub use buffer::Buffer;

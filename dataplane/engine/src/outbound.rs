@@ -13,9 +13,10 @@ use crate::sa::{OutboundHot, OutboundSa};
 use crate::selectors::Fit;
 use crate::shared::{Held, View};
 use crate::topology::Hop;
+use crate::transit_errors::may_be_error;
 use crate::worker::{Batch, MAX_LAYERS, Worker, seconds};
 use arrayvec::ArrayVec;
-use culvert_model::{ChildId, Flow, FragmentWhen, IpsecProtocol, Pfp, SaMode, Tfc};
+use culvert_model::{ChildId, Flow, FragmentWhen, IpsecProtocol, Pfp, Tfc};
 use culvert_telemetry::{DropReason, SaCounter, WorkerCounter};
 use culvert_wire::ipv4::ChecksumMode;
 use culvert_wire::{ah, udp};
@@ -105,6 +106,12 @@ impl<A: Crypto> Worker<A> {
                     let mtu = group_of.inner_mtu;
                     let whole = Protect { transit, child, trap, pfp, flow, settled: true };
                     self.too_big_for_tunnel(whole, mtu, oversize, io);
+                    continue;
+                }
+                Err(reason @ DropReason::OutboundSelectorMismatch) if may_be_error(&transit.head.flow) => {
+                    if !self.protect_error(view, transit, reason, io) {
+                        sa.hot.slot.add(SaCounter::OtherDrops.index(), 1);
+                    }
                     continue;
                 }
                 Err(reason) => {
@@ -490,10 +497,7 @@ impl GroupOf<'_> {
 /// May this SA carry such a packet (RFC 4301 §5.1)?
 fn admit<K, B: Buffer>(sa: &OutboundSa<K>, transit: &Transit<B>) -> Result<(), DropReason> {
     let flow = &transit.head.flow;
-    let ends = sa.cold.tunnel;
-    // RFC 4301 §4.1: transport mode is between the two ends themselves.
-    let between_ends =
-        sa.hot.shape.mode == SaMode::Tunnel || (flow.source, flow.destination) == (ends.local, ends.remote);
+    let between_ends = sa.joins(flow);
     match sa.cold.carries(flow, transit.head.fragmentation) {
         Fit::Yes if between_ends => Ok(()),
         Fit::Unseen if between_ends => Err(DropReason::FragmentInner),

@@ -7,6 +7,7 @@ use crate::io::{Io, Origin, Punt, Purpose};
 use crate::packet::Transit;
 use crate::shared::{View, is_forwarded, once_a_second};
 use crate::spd::Verdict;
+use crate::transit_errors::may_be_error;
 use crate::worker::{Batch, Worker};
 use culvert_model::{ChildId, Flow, Pfp};
 use culvert_telemetry::{DropReason, WorkerCounter};
@@ -53,6 +54,9 @@ impl<A: Crypto> Worker<A> {
                     let flow = transit.head.flow;
                     protect.push(Protect { transit, child, trap, pfp, flow, settled: false });
                 }
+                Verdict::Forward if transit.origin != Origin::Clear && may_be_error(&transit.head.flow) => {
+                    clear.extend(self.forward_error(view, transit, io));
+                }
                 Verdict::Forward => {
                     if transit.origin == Origin::Clear {
                         self.counters.add(WorkerCounter::BypassedPackets, 1);
@@ -61,6 +65,9 @@ impl<A: Crypto> Worker<A> {
                 }
                 Verdict::Drop(DropReason::FragmentInner) => {
                     self.hold(transit, Purpose::Policy, io);
+                }
+                Verdict::Drop(reason @ DropReason::NoPolicy) if may_be_error(&transit.head.flow) => {
+                    self.protect_error(view, transit, reason, io);
                 }
                 Verdict::Drop(reason) => {
                     self.counters.drop(reason);

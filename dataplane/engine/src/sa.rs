@@ -266,6 +266,12 @@ impl<K> OutboundSa<K> {
         Some(Self { hot, key, audited: AtomicU64::new(0), cold: Cold::new(spec, now) })
     }
 
+    /// RFC 4301 §4.1: transport mode is between the two ends themselves.
+    pub fn joins(&self, flow: &Flow) -> bool {
+        let ends = self.cold.tunnel;
+        self.hot.shape.is_tunnel() || (flow.source, flow.destination) == (ends.local, ends.remote)
+    }
+
     /// The same SA with other outer addresses; `None` where they are of two families.
     pub fn moved(&self, tunnel: Tunnel, encapsulation: Option<Encapsulation>) -> Option<Self> {
         let old = &self.hot;

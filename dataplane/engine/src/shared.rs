@@ -34,6 +34,8 @@ pub struct Shared<A: Crypto> {
     pub(crate) audited: AtomicU64,
     /// When a packet in clear was last told of that should have come through a tunnel.
     pub(crate) audited_clear: AtomicU64,
+    /// When an ICMP error was last told of that no SA took.
+    pub(crate) audited_errors: AtomicU64,
     /// When each child last raised an acquire, plus one.
     acquired: Box<[AtomicU64]>,
     populating: Acquires,
@@ -80,6 +82,7 @@ impl<A: Crypto> Shared<A> {
             child_sas: (0..slots).map(|_| ArcSwapOption::empty()).collect(),
             audited: AtomicU64::new(0),
             audited_clear: AtomicU64::new(0),
+            audited_errors: AtomicU64::new(0),
             acquired: (0..slots).map(|_| AtomicU64::new(0)).collect(),
             populating: Acquires::new(),
             fragment_id: AtomicU32::new(0),

@@ -115,6 +115,16 @@ impl<A: Crypto> Worker<A> {
         }
     }
 
+    /// Packets whose SAs are known.
+    #[cold]
+    pub(crate) fn protect_batch<B: Buffer>(&mut self, view: &View, packets: Batch<Protect<B>>, io: &mut impl Io<B>) {
+        let mut oversize = Batch::new();
+        self.protect_all(view, packets, &mut oversize, io);
+        for (packet, mtu) in oversize {
+            self.protect_pieces(view, packet, mtu, io);
+        }
+    }
+
     /// Through one SA or the SAs of a bundle, and out.
     fn protect_all<B: Buffer>(
         &mut self,

@@ -44,6 +44,7 @@ declare! {
         NoPolicy = "no_policy", "No policy matches (RFC 4301 §5.1).";
         NoSa = "no_sa", "A policy says PROTECT and there is no SA yet; an acquire was raised if the child is a trap.";
         InboundClear = "inbound_clear", "Came in clear, and policy says it must be protected (RFC 4301 §5.2).";
+        IcmpErrorNoSa = "icmp_error_no_sa", "ICMP error that no policy takes, about a packet whose answers no SA carries (RFC 4301 §6.2).";
         FragmentInner = "fragment_inner", "Fragment whose ports a policy asks for, and which shows none (RFC 4301 §7).";
 
         OutboundSelectorMismatch = "outbound_selector_mismatch", "Policy matches, the SA's negotiated selectors do not.";

@@ -176,7 +176,7 @@ fn an_answer_about_a_tunnel_packet_never_leaves_in_clear() {
     // Meanwhile the policies have gone.
     b.policies([]);
     assert!(settle(&mut b, SECOND).is_empty());
-    assert_eq!(house_drops(&b, DropReason::NoPolicy), 1);
+    assert_eq!(house_drops(&b, DropReason::IcmpErrorNoSa), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use culvert_model::*;
 use culvert_telemetry::DropReason;
 
 /// What was told since last asked.
-fn told(gateway: &mut Gateway) -> Vec<(DropReason, Option<SlotIndex>, Option<Spi>, Flow)> {
+pub(super) fn told(gateway: &mut Gateway) -> Vec<(DropReason, Option<SlotIndex>, Option<Spi>, Flow)> {
     let punts = gateway.io.punts.drain(..);
     let audits = punts.filter_map(|punt| match punt {
         Punt::Audit { reason, slot, spi, flow } => Some((reason, slot, spi, flow)),

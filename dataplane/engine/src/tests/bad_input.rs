@@ -48,7 +48,7 @@ fn esp_cut_at_every_length() {
     assert_eq!(b.receive_one(WAN, wire), None);
 }
 
-fn reseal_header(packet: &mut [u8]) {
+pub(super) fn reseal_header(packet: &mut [u8]) {
     packet[10..12].fill(0);
     let sum = checksum::of(&packet[..20]).to_be_bytes();
     packet[10..12].copy_from_slice(&sum);

@@ -2,6 +2,7 @@
 
 use super::answers::{echo, house_drops, icmp_of, settle};
 use super::rig::*;
+use super::transit_errors::{Error, error};
 use crate::testing::VecBuffer;
 use crate::topology::{Attachment, Neighbour, Topology};
 use crate::{Buffer, Interface, PortId, TopologyError};
@@ -193,6 +194,31 @@ fn protected_traffic_leaves_by_the_boxs_own_address_and_comes_back() {
     // Workers know the side too.
     let hop = a.shared.topology.load().hop(ip("192.0.2.10")).unwrap();
     assert_eq!((hop.port, hop.device, hop.source_mac, hop.mac), (WAN, LAN, mac(1, LAN), Some(STATION)));
+}
+
+/// RFC 4301 §6.2: of a station that no policy knows, about a packet that came through the tunnel.
+#[test]
+fn an_error_about_protected_traffic_is_protected() {
+    let mut a = bump(true);
+    let policy = |direction, id| Policy {
+        id: PolicyId(id),
+        direction,
+        priority: 1,
+        local: vec![net("192.0.2.10/32")],
+        remote: lans(7),
+        action: Action::Protect { child: CHILD, trap: true },
+        interface: None,
+        pfp: Pfp::NONE,
+    };
+    a.policies([policy(PolicyDirection::Outbound, 1), policy(PolicyDirection::Inbound, 2)]);
+    let (_, outbound) = specs(&a, &Gateway::new(7, 1), Kind::PLAIN, 1);
+    a.install(&SaSpec { local_ts: vec![net("192.0.2.10/32")], ..outbound }).unwrap();
+    let about =
+        |target: &str| error(Error::TimeExceeded, "192.0.2.99", "10.7.0.2", &packet(ip("10.7.0.2"), ip(target), b"x"));
+    assert_eq!(a.receive_one(LAN, to_router(&about("192.0.2.10"))), None);
+    assert_eq!(inner(&only(&mut a).1)[9], protocol::ESP);
+    assert_eq!(a.receive_one(LAN, to_router(&about("192.0.2.11"))), Some(DropReason::IcmpErrorNoSa));
+    assert_eq!(a.receive_one(LAN, to_router(&echo("192.0.2.99", "10.7.0.2", 64))), Some(DropReason::NoPolicy));
 }
 
 #[test]

@@ -19,5 +19,6 @@ mod populate;
 pub(crate) mod rig;
 mod route_based;
 mod threads;
+mod transit_errors;
 mod tunnel;
 mod vlan;

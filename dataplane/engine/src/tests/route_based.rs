@@ -2,6 +2,7 @@
 
 use super::answers::{echo, icmp_of, settle};
 use super::rig::*;
+use super::transit_errors::{Error, error};
 use crate::topology::Attachment;
 use crate::{Interface, PortId, Punt, Route};
 use culvert_link::record::Event;
@@ -182,4 +183,27 @@ fn the_way_to_a_peer_does_not_lead_into_a_tunnel_in_clear() {
     assert_eq!(topology.tunnel_interface(ip("192.0.2.7")), Some(InterfaceId(TUNNEL.0)));
     assert_eq!(topology.tunnel_interface(ip("192.0.2.8")), None, "connected networks are closer");
     assert_eq!(topology.tunnel_interface(ip("fd00:9::1")), None);
+}
+
+/// RFC 4301 §6.2, where the SA is narrower than "everything": the route of an error's destination leads into the tunnel.
+#[test]
+fn errors_of_routers_that_the_sa_does_not_hold_are_judged_by_what_they_quote() {
+    let (mut a, mut b) = (site(1, 7), site(7, 1));
+    connect(&mut b, &mut a, Kind::PLAIN, 1);
+    let cause = |source: &str, destination: &str| packet(ip(source), ip(destination), b"x");
+    let from_router = |quote: &[u8]| {
+        let error = error(Error::TimeExceeded, "203.0.113.9", "10.1.0.2", quote);
+        frame(host_mac(7), mac(7, LAN), &error)
+    };
+    assert_eq!(b.receive_one(LAN, from_router(&cause("10.1.0.2", "10.7.0.2"))), None);
+    let wire = b.sent().remove(0);
+    assert_eq!(inner(&wire)[9], 50, "ESP");
+    assert_eq!(a.receive_one(WAN, wire), None);
+    let (port, got) = a.io.sent.remove(0);
+    assert_eq!((port, icmp_of(inner(&got))), (LAN, (ip("203.0.113.9"), ip("10.1.0.2"), 11)));
+    // About what the SA does not carry; and what came by another way than the tunnel.
+    let refused = Some(DropReason::IcmpErrorNoSa);
+    assert_eq!(b.receive_one(LAN, from_router(&cause("10.1.0.2", "203.0.113.77"))), refused);
+    let inside = error(Error::TimeExceeded, "172.16.0.9", "10.1.0.2", &cause("10.1.0.2", "10.7.0.2"));
+    assert_eq!(a.receive_one(WAN, frame(mac(7, WAN), mac(1, WAN), &inside)), Some(DropReason::InboundClear));
 }
