@@ -76,12 +76,15 @@ pub(crate) struct Terms {
     pub mode: SaMode,
     /// The peer takes packets with TFC padding (RFC 7296 §3.10.1).
     pub tfc: bool,
+    /// Both take inner fragments that show no ports (RFC 4301 §7.3).
+    pub fragments: bool,
 }
 
 impl Terms {
     /// What is configured, without what the peer does not take.
     fn allow(self, wanted: Handling) -> Handling {
-        Handling { tfc: if self.tfc { wanted.tfc } else { Tfc::Off }, ..wanted }
+        let later_fragments = wanted.later_fragments && self.fragments;
+        Handling { tfc: if self.tfc { wanted.tfc } else { Tfc::Off }, later_fragments, ..wanted }
     }
 }
 
@@ -183,10 +186,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_that_takes_no_padding_gets_none() {
+    fn what_the_peer_does_not_take_is_not_sent() {
         let wanted = Handling { tfc: Tfc::To(1280), dummies: 3, ..Handling::default() };
-        let terms = |tfc| Terms { mode: SaMode::Tunnel, tfc };
-        assert_eq!(terms(true).allow(wanted), wanted);
-        assert_eq!(terms(false).allow(wanted), Handling { tfc: Tfc::Off, ..wanted });
+        let terms = |tfc, fragments| Terms { mode: SaMode::Tunnel, tfc, fragments };
+        assert_eq!(terms(true, true).allow(wanted), wanted);
+        assert_eq!(terms(false, true).allow(wanted), Handling { tfc: Tfc::Off, ..wanted });
+        assert_eq!(terms(true, false).allow(wanted), Handling { later_fragments: false, ..wanted });
     }
 }

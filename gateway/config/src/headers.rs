@@ -51,6 +51,8 @@ impl Headers {
             tfc: self.tfc_padding,
             dummies: self.dummy_packets,
             mss_clamp: self.mss_clamp,
+            // Of manual SAs both ends are the administrator's; where there is IKE, it says.
+            later_fragments: true,
         }
     }
 

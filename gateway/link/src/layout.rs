@@ -11,7 +11,7 @@ use crate::slot::SLOT_BYTES;
 use core::ops::Range;
 
 /// Changes with every change of what lies where, of [`SaSlot`](crate::SaSlot) and of the record codec.
-pub const LAYOUT_VERSION: u64 = 2;
+pub const LAYOUT_VERSION: u64 = 3;
 /// First word of the file: "CULVERT" and a zero octet.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"CULVERT\0");
 

@@ -83,14 +83,14 @@ prop_compose! {
                 DscpHandling::Map(DscpMap::new(map).expect("all below 64"))
             }),
         ],
-        (dscp_inbound, ecn, flow_label) in any::<(bool, bool, bool)>(),
+        (dscp_inbound, ecn, flow_label, later_fragments) in any::<(bool, bool, bool, bool)>(),
         ttl in option::of(1u8..),
         fragment in prop::sample::select(vec![FragmentWhen::Before, FragmentWhen::After]),
         tfc in prop_oneof![Just(Tfc::Off), Just(Tfc::ToMtu), any::<u16>().prop_map(Tfc::To)],
         dummies in any::<u16>(),
         mss_clamp in prop_oneof![Just(MssClamp::Off), Just(MssClamp::Auto), any::<u16>().prop_map(MssClamp::To)],
     ) -> Handling {
-        Handling { df, dscp, dscp_inbound, ecn, ttl, flow_label, fragment, tfc, dummies, mss_clamp }
+        Handling { df, dscp, dscp_inbound, ecn, ttl, flow_label, fragment, tfc, dummies, mss_clamp, later_fragments }
     }
 }
 

@@ -159,6 +159,8 @@ pub struct Handling {
     /// Dummy packets a second (RFC 4303 §2.6); 0 sends none.
     pub dummies: u16,
     pub mss_clamp: MssClamp,
+    /// Tunnel mode, where selectors ask for ports: the peers have agreed on inner fragments that show none (RFC 4301 §7.3).
+    pub later_fragments: bool,
 }
 
 impl Default for Handling {
@@ -174,6 +176,7 @@ impl Default for Handling {
             tfc: Tfc::Off,
             dummies: 0,
             mss_clamp: MssClamp::Off,
+            later_fragments: true,
         }
     }
 }

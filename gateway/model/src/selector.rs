@@ -166,6 +166,11 @@ impl TrafficSelector {
         self.addrs.contains(addr) && self.protocol.is_none_or(|p| p == protocol) && self.ports.matches(port)
     }
 
+    /// Of ports, ICMP types and codes, or mobility header types, some and not others: what a later fragment does not show.
+    pub fn names_ports(&self) -> bool {
+        self.ports != PortRange::ANY && self.ports != PortRange::OPAQUE
+    }
+
     /// What both allow, if anything (RFC 7296 §2.9 narrowing of one selector).
     pub fn intersect(&self, other: &Self) -> Option<Self> {
         let protocol = match (self.protocol, other.protocol) {

@@ -34,8 +34,6 @@ pub(crate) struct ChildAnswer {
     pub child: usize,
     pub suite: ChildSuite,
     terms: Terms,
-    /// The peer asks for leave to send fragments that show no ports, and we take them.
-    fragments: bool,
     proposal: Proposal,
     spi_out: Spi,
     local_ts: Vec<TrafficSelector>,
@@ -106,10 +104,10 @@ pub(crate) fn choose(
         return Err(Refusal::InvalidKe(group));
     }
     let (ni, nr) = nonces;
-    let terms = Terms { mode, tfc: takes_tfc(payloads) };
-    let fragments = payloads.notify(NotifyType::NonFirstFragmentsAlso).is_some();
+    // What shows no ports is held until the rest is there, so whoever asks gets leave.
+    let terms = Terms { mode, tfc: takes_tfc(payloads), fragments: sends_later_fragments(payloads) };
     let (rekeys, compute) = (None, None);
-    Ok(ChildAnswer { child, suite, terms, fragments, proposal, spi_out, local_ts, remote_ts, ni, nr, rekeys, compute })
+    Ok(ChildAnswer { child, suite, terms, proposal, spi_out, local_ts, remote_ts, ni, nr, rekeys, compute })
 }
 
 /// What a message says of the mode (§1.3.1).
@@ -122,6 +120,15 @@ fn mode_of(payloads: &[Payload]) -> SaMode {
 
 fn takes_tfc(payloads: &[Payload]) -> bool {
     payloads.notify(NotifyType::EspTfcPaddingNotSupported).is_none()
+}
+
+fn sends_later_fragments(payloads: &[Payload]) -> bool {
+    payloads.notify(NotifyType::NonFirstFragmentsAlso).is_some()
+}
+
+/// RFC 4301 §7.3: who will send fragments through a tunnel of certain ports says so first.
+fn asks_for_fragments(child: &Child) -> bool {
+    child.mode == SaMode::Tunnel && child.local_ts.iter().chain(&child.remote_ts).any(TrafficSelector::names_ports)
 }
 
 /// The child's proposals on this path: RFC 3947 §5.1, there is no AH in UDP.
@@ -171,7 +178,7 @@ impl ChildAnswer {
         let proposal = Proposal { spi: spi_in.to_be_bytes().to_vec(), ..self.proposal };
         let mut payloads = vec![Payload::Sa(SecurityAssociation { proposals: vec![proposal] })];
         payloads.extend(notify_if(self.terms.mode == SaMode::Transport, NotifyType::UseTransportMode));
-        payloads.extend(notify_if(self.fragments, NotifyType::NonFirstFragmentsAlso));
+        payloads.extend(notify_if(self.terms.fragments, NotifyType::NonFirstFragmentsAlso));
         if with_nonce && let Ok(nonce) = Nonce::new(self.nr) {
             payloads.push(Payload::Nonce(nonce));
         }
@@ -224,6 +231,7 @@ impl ChildOffer {
             Payload::TsResponder(TrafficSelectors::new(config.remote_ts.iter().copied())),
         ];
         payloads.extend(notify_if(config.mode == SaMode::Transport, NotifyType::UseTransportMode));
+        payloads.extend(notify_if(asks_for_fragments(config), NotifyType::NonFirstFragmentsAlso));
         payloads
     }
 
@@ -283,7 +291,9 @@ impl ChildOffer {
         if suite.group != group {
             return Err(FailureReason::UnexpectedAnswer);
         }
-        let terms = Terms { mode: mode_of(payloads), tfc: takes_tfc(payloads) };
+        // RFC 7296 §1.3.1: "only if ... included in both".
+        let fragments = asks_for_fragments(config) && sends_later_fragments(payloads);
+        let terms = Terms { mode: mode_of(payloads), tfc: takes_tfc(payloads), fragments };
         if terms.mode != config.mode {
             return Err(FailureReason::WrongMode { ours: config.mode, theirs: terms.mode });
         }

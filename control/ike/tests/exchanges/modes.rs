@@ -3,7 +3,9 @@
 use crate::pair::{Pair, addr, config};
 use crate::{failures, refused, up};
 use culvert_ike::{Config, Event, FailureReason, Report, Step};
-use culvert_model::{AddrRange, ChildId, Direction, EspProposal, IpsecProtocol, SaMode, Suite, TrafficSelector};
+use culvert_model::{
+    AddrRange, ChildId, Direction, EspProposal, IpsecProtocol, PortRange, SaMode, Suite, TrafficSelector,
+};
 
 const NO_PROPOSAL_CHOSEN: u16 = 14;
 
@@ -159,4 +161,43 @@ fn ah_is_not_chosen_where_everything_is_encapsulated() {
     });
     pair.initiate(0);
     assert_paired(&pair, Suite::esp_from_words("aes128-sha1").expect("ESP"), SaMode::Tunnel);
+}
+
+/// RFC 4301 §7.3, RFC 7296 §1.3.1: who has ports in its selectors asks, whoever is asked agrees, and both know of it.
+#[test]
+fn fragments_without_ports_are_agreed_on_where_ports_count() {
+    // Who has ports, of initiator and responder; in transport mode; what is agreed, and after a rekey by either end.
+    let table = [
+        ([true, true], SaMode::Tunnel, true, [true, true]),
+        ([true, false], SaMode::Tunnel, true, [true, false]),
+        // Narrowed to ports by the responder, which nobody asked for.
+        ([false, true], SaMode::Tunnel, false, [false, true]),
+        ([false, false], SaMode::Tunnel, false, [false, false]),
+        ([true, true], SaMode::Transport, false, [false, false]),
+    ];
+    for (with_ports, mode, first, rekeyed) in table {
+        let mut pair = pair(|i, c| {
+            transport(c, i, mode);
+            let child = &mut c.connections[0].children[0];
+            if with_ports[i] {
+                let side = if i == 0 { &mut child.remote_ts } else { &mut child.local_ts };
+                (side[0].protocol, side[0].ports) = (Some(17), PortRange::single(2000));
+            }
+        });
+        let agreed = |pair: &Pair| {
+            let of = |i: usize| {
+                let child = &pair.endpoints[i].status(pair.now)[0].children[0];
+                let out = pair.installed[i].iter().find(|s| Some(s.slot) == child.slot_out);
+                out.expect("an outbound SA").handling.later_fragments
+            };
+            assert_eq!(of(0), of(1), "{with_ports:?} {mode:?}");
+            of(0)
+        };
+        pair.initiate(0);
+        assert_eq!(agreed(&pair), first, "{with_ports:?} {mode:?}");
+        for i in [0, 1] {
+            rekey(&mut pair, i);
+            assert_eq!(agreed(&pair), rekeyed[i], "{with_ports:?} {mode:?}, rekeyed by {i}");
+        }
+    }
 }

@@ -166,6 +166,7 @@ fn put_handling(w: &mut Writer<'_>, h: &Handling) {
             MssClamp::To(len) => (3, len),
         },
     );
+    w.bool(h.later_fragments);
 }
 
 fn put_sized(w: &mut Writer<'_>, (tag, len): (u8, u16)) {
@@ -195,6 +196,7 @@ fn handling(r: &mut Reader<'_>) -> Result<Handling, DecodeError> {
             (3, len) => MssClamp::To(len),
             (value, _) => return Err(DecodeError::UnknownTag { what: "MSS", value }),
         },
+        later_fragments: r.bool("later fragments")?,
     })
 }
 
