@@ -12,6 +12,7 @@
 //!   forward.rs    route, neighbour, send     own.rs           IKE out, keepalives, announcements
 //!   bridge.rs     past routing, port to port
 //! fragment/     taking apart, waiting        reassemble.rs    what becomes of fragments
+//! later_fragments.rs what must go whole
 //! transit_errors.rs  ICMP errors by the SA of the packet they are about
 //! selectors.rs  may this SA carry it?        pmtu/            what routers say of a tunnel's path
 //!                                            host_stack.rs    what the host's own stack sends and gets
@@ -78,6 +79,7 @@ mod housekeeping;
 mod inbound;
 mod index;
 mod io;
+mod later_fragments;
 mod mss;
 mod outbound;
 mod own;

@@ -481,16 +481,23 @@ impl GroupOf<'_> {
         if self.hop.is_none() {
             return Err(DropReason::NoRoute);
         }
-        let after = sa.hot.handling.fragment == FragmentWhen::After && sa.hot.shape.is_tunnel();
-        let cut_later = after && may_be_cut(&sa.hot, &transit.head.inner());
         let len = transit.packet.data().len();
-        // RFC 2473 §7.1: no IPv6 sender goes below this, so the tunnel packet is cut instead.
-        let must_carry = sa.hot.shape.is_tunnel() && transit.head.is_v6() && len <= usize::from(LEAST_V6);
-        let cut = sa.cold.bundle.is_none() && (cut_later || must_carry);
-        if len > self.inner_mtu && !cut {
-            return Err(DropReason::TooBig);
-        }
-        Ok(())
+        if len <= self.inner_mtu { Ok(()) } else { admit_large(sa, &transit.head, len) }
+    }
+}
+
+/// May a packet that does not fit be sealed whole, and what comes of it cut?
+#[cold]
+fn admit_large<K>(sa: &OutboundSa<K>, head: &Head, len: usize) -> Result<(), DropReason> {
+    let whole = !head.dont_fragment && sa.must_go_whole(&head.flow);
+    let after = sa.hot.handling.fragment == FragmentWhen::After && sa.hot.shape.is_tunnel();
+    let cut_later = (after || whole) && may_be_cut(&sa.hot, &head.inner());
+    // RFC 2473 §7.1: no IPv6 sender goes below this, so the tunnel packet is cut instead.
+    let must_carry = sa.hot.shape.is_tunnel() && head.is_v6() && len <= usize::from(LEAST_V6);
+    match sa.cold.bundle {
+        None if cut_later || must_carry => Ok(()),
+        _ if whole => Err(DropReason::FragmentNotAgreed),
+        _ => Err(DropReason::TooBig),
     }
 }
 

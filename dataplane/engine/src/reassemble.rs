@@ -89,6 +89,9 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
             None => return,
         };
         let view = self.shared.view(now);
+        if self.must_join(&view, origin, &flow) {
+            return self.judge_joined(&view, origin, pieces, io);
+        }
         let mut pieces = pieces.into_iter().peekable();
         while pieces.peek().is_some() {
             let mut batch = Batch::new();

@@ -139,6 +139,11 @@ impl<A: Crypto> Shared<A> {
         sas.as_ref()?.find(flow).map(|sa| Guard::from_inner(Some(sa.clone())))
     }
 
+    /// The SA by which a child with such a policy sends such packets.
+    pub(crate) fn outbound_carrying(&self, child: ChildId, pfp: Pfp, flow: &Flow) -> Option<Held<OutboundSa<A::Key>>> {
+        if pfp == Pfp::NONE { self.outbound_of(child) } else { self.outbound_for(child, flow) }
+    }
+
     /// `true` once a second for each child, and for each value that an SA of its own is for.
     pub(crate) fn may_acquire(&self, now: Tick, child: ChildId, flow: &Flow, pfp: Pfp) -> bool {
         if pfp != Pfp::NONE {

@@ -114,10 +114,7 @@ impl<A: Crypto> Worker<A> {
     /// Whose active SA carries the answers.
     fn child_of<B>(&self, view: &View, transit: &Transit<B>, answer: &Answer) -> Option<(ChildId, Pfp)> {
         let Verdict::Protect { child, pfp, .. } = answer.verdict(view, transit.origin) else { return None };
-        let sa = match pfp {
-            Pfp::NONE => self.shared.outbound_of(child)?,
-            _ => self.shared.outbound_for(child, &answer.flow)?,
-        };
+        let sa = self.shared.outbound_carrying(child, pfp, &answer.flow)?;
         let sa = sa.as_ref()?;
         let carries = sa.cold.carries(&answer.flow, Fragmentation::Whole) == Fit::Yes;
         (carries && sa.joins(&transit.head.flow)).then_some((child, pfp))

@@ -48,6 +48,7 @@ declare! {
         FragmentInner = "fragment_inner", "Fragment whose ports a policy asks for, and which shows none (RFC 4301 §7).";
 
         OutboundSelectorMismatch = "outbound_selector_mismatch", "Policy matches, the SA's negotiated selectors do not.";
+        FragmentNotAgreed = "fragment_not_agreed", "Too large for an SA of certain ports, whose peer has not agreed to fragments, and its tunnel packet may not be cut (RFC 4301 §7.3).";
         SequenceExhausted = "sequence_exhausted", "The SA has used its last sequence number (RFC 4303 §3.3.3).";
         LifetimeExpired = "lifetime_expired", "The SA passed its hard lifetime.";
         TooBig = "too_big", "Larger than the way out allows; the sender was told if it may not be fragmented.";

@@ -346,3 +346,64 @@ fn pieces_are_held_against_the_ports_of_their_sa() {
     assert!(settle(&mut b, SECOND).is_empty());
     assert_eq!(house_drops(&b, DropReason::SelectorMismatch), 6);
 }
+
+/// UDP to port 2000, too large for a tunnel packet, that may be cut.
+fn large_to_one_port() -> VecBuffer {
+    let mut whole = packet(ip("10.1.0.2"), ip("10.7.0.2"), &[7; 1472]);
+    whole[6] = 0;
+    super::bad_input::reseal_header(&mut whole);
+    frame(host_mac(1), mac(1, LAN), &whole)
+}
+
+fn not_agreed_pair(outer_v6: bool, ports: bool, df: DfHandling) -> (Gateway, Gateway) {
+    changed_pair(Kind { outer_v6, ..Kind::PLAIN }, |spec| {
+        (spec.handling.later_fragments, spec.handling.df) = (false, df);
+        let to_site_7 = match spec.direction {
+            Direction::Outbound => &mut spec.remote_ts,
+            Direction::Inbound => &mut spec.local_ts,
+        };
+        for ts in to_site_7.iter_mut().filter(|_| ports) {
+            (ts.protocol, ts.ports) = (Some(protocol::UDP), PortRange::single(2000));
+        }
+    })
+}
+
+/// RFC 4301 §7.3: through an SA of certain ports only where the peers have agreed.
+#[test]
+fn without_leave_to_send_fragments_the_tunnel_packet_is_cut() {
+    for outer_v6 in [false, true] {
+        let (mut a, mut b) = not_agreed_pair(outer_v6, true, DfHandling::Copy);
+        a.receive(SECOND, LAN, [large_to_one_port()]);
+        let wire = a.sent();
+        assert_eq!((wire.len(), a.count(WorkerCounter::SealedPackets)), (2, 1), "v6 {outer_v6}");
+        let got = through(&mut b, WAN, wire);
+        assert_eq!((got.len(), inner(&got[0]).len()), (1, 1500));
+        // What its sender has cut is put together first; the last router cuts it again.
+        let wire = through(&mut a, LAN, pieces_to(2000));
+        assert_eq!((wire.len(), a.house.counters().get(WorkerCounter::SealedPackets)), (2, 1), "v6 {outer_v6}");
+        let got = through(&mut b, WAN, wire);
+        let payload: usize = got.iter().map(|piece| inner(piece).len() - 20).sum();
+        assert_eq!((got.len(), payload), (2, 1708));
+        assert_eq!((a.all_drops(), b.all_drops()), (0, 0));
+    }
+    // No port is asked for: each piece goes by itself.
+    let (mut a, _) = not_agreed_pair(false, false, DfHandling::Copy);
+    a.receive(SECOND, LAN, [large_to_one_port()]);
+    assert_eq!((a.sent().len(), a.count(WorkerCounter::SealedPackets)), (2, 2));
+    assert_eq!(through(&mut a, LAN, pieces_to(2000)).len(), 3);
+}
+
+#[test]
+fn without_leave_to_cut_anything_it_is_dropped_and_named() {
+    let (mut a, _) = not_agreed_pair(false, true, DfHandling::Set);
+    assert_eq!(a.receive_one(LAN, large_to_one_port()), Some(DropReason::FragmentNotAgreed));
+    assert!(through(&mut a, LAN, pieces_to(2000)).is_empty());
+    assert_eq!(house_drops(&a, DropReason::FragmentNotAgreed), 1);
+    // Who forbids it is told, as ever.
+    assert_eq!(told(&mut a, SECOND, false), None, "fits");
+    a.receive(SECOND, LAN, [frame(host_mac(1), mac(1, LAN), &packet(ip("10.1.0.2"), ip("10.7.0.2"), &[7; 1472]))]);
+    assert_eq!(icmp_of(inner(&settle(&mut a, SECOND)[0].1)).2, 3);
+    // Of another port than the SA's, what it was.
+    assert!(through(&mut a, LAN, pieces_to(2001)).is_empty());
+    assert_eq!(house_drops(&a, DropReason::OutboundSelectorMismatch), 1);
+}
