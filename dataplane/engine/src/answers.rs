@@ -3,7 +3,7 @@
 use crate::buffer::Buffer;
 use crate::crypto::Crypto;
 use crate::host::{Outcome, Problem, Silence, discovery, icmp};
-use crate::housekeeping::{Housekeeping, MAX_DATAGRAMS};
+use crate::housekeeping::{Housekeeping, LARGE_MESSAGE, MAX_DATAGRAMS, MAX_LARGE_DATAGRAMS};
 use crate::io::{Io, Origin, PortId, Punt, Purpose, Tick};
 use crate::packet::Head;
 use crate::retire::Retired;
@@ -37,8 +37,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
                 None => self.own.counters.drop(DropReason::InterfaceDown),
             },
             Punt::Fragment { port, origin, purpose, packet } => {
-                self.fragments.handle_fragment(now, (purpose, origin), port, packet);
-                self.after_fragments(now, io);
+                self.hold_fragment(now, (purpose, origin), port, packet, io);
             }
             Punt::Ike { local, remote, offset, packet } => {
                 if let Err(reason) = self.ike_message(local, remote, offset, &packet) {
@@ -57,7 +56,11 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
                     _ => self.tell(now, &topology, (port, origin), problem, &packet, io),
                 }
             }
-            Punt::Unresolved { port, next_hop, packet } => self.neighbours.resolve(now, port, next_hop, packet),
+            Punt::Unresolved { port, next_hop, packet } => match io.compact(packet) {
+                Ok(packet) => self.neighbours.resolve(now, port, next_hop, packet),
+                // It fits its way, so it would fit a buffer.
+                Err(_) => self.own.counters.drop(DropReason::NoBuffer),
+            },
             Punt::Audit { reason, slot, spi, flow } => {
                 self.report(Event::Audit { reason: reason.index() as u16, slot, spi, flow });
             }
@@ -115,8 +118,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
         };
         // Out of a tunnel; those in clear were left as what they are.
         if head.fragmentation != Fragmentation::Whole {
-            self.fragments.handle_fragment(now, (Purpose::Box, origin), interface.port, packet);
-            return self.after_fragments(now, io);
+            return self.hold_fragment(now, (Purpose::Box, origin), interface.port, packet, io);
         }
         if !matches!(head.flow.protocol, protocol::ICMP | protocol::ICMPV6) {
             return self.give_to_host(packet, DropReason::HostUnsupported, io);
@@ -177,7 +179,8 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
         let marker = usize::from(offset).saturating_sub(usize::from(head.upper) + udp::LEN);
         let message = payload.get(marker..).ok_or(DropReason::IkeMalformed)?;
         ike::Repr::parse(message).map_err(|_| DropReason::IkeMalformed)?;
-        if self.datagrams.len() >= MAX_DATAGRAMS {
+        let most = if message.len() > LARGE_MESSAGE { MAX_LARGE_DATAGRAMS } else { MAX_DATAGRAMS };
+        if self.datagrams.len() >= most {
             return Err(DropReason::PuntFull);
         }
         self.datagrams.push_back(Datagram { local, remote, payload: message.to_vec() });

@@ -2,13 +2,12 @@
 
 use crate::buffer::Buffer;
 use crate::crypto::Crypto;
-use crate::fragment::split;
 use crate::io::{Io, Punt};
 use crate::packet::{Leaving, Transit};
 use crate::shared::{View, is_forwarded};
-use crate::topology::{Hop, is_link_local};
+use crate::topology::is_link_local;
 use crate::worker::{Batch, Worker};
-use culvert_telemetry::{DropReason, WorkerCounter};
+use culvert_telemetry::DropReason;
 use culvert_wire::{EtherType, ethernet, vlan};
 
 impl<A: Crypto> Worker<A> {
@@ -42,26 +41,6 @@ impl<A: Crypto> Worker<A> {
         }
     }
 
-    /// RFC 1812 §5.2.6; over IPv6 for what the box itself made (RFC 8200 §4.5). What says DF and comes here all the same
-    /// is a tunnel packet around an IPv6 packet that every path must carry.
-    #[cold]
-    fn send_in_pieces<B: Buffer>(&mut self, mut packet: B, hop: Hop, io: &mut impl Io<B>) {
-        let mtu = usize::from(hop.mtu);
-        let pieces = if is_v6(&packet) {
-            split::split_v6(packet, mtu, self.shared.next_fragment_id(), || io.allocate())
-        } else {
-            split::allow(packet.data_mut(), self.shared.next_fragment_id() as u16);
-            split::split_v4(packet, mtu, || io.allocate())
-        };
-        match pieces {
-            Ok(pieces) => {
-                self.counters.add(WorkerCounter::Fragmented, 1);
-                self.transmit(pieces.into_iter().map(|packet| Leaving { packet, hop }).collect(), io);
-            }
-            Err(error) => self.counters.drop(error.reason()),
-        }
-    }
-
     /// The sender may be told (RFC 1191 §4, RFC 4443 §3.2).
     pub(crate) fn too_big<B>(&mut self, transit: Transit<B>, mtu: usize, io: &mut impl Io<B>) {
         let Transit { packet, origin, port, .. } = transit;
@@ -72,14 +51,14 @@ impl<A: Crypto> Worker<A> {
     /// What is larger than its way allows goes in pieces.
     pub(crate) fn transmit<B: Buffer>(&mut self, packets: Batch<Leaving<B>>, io: &mut impl Io<B>) {
         for Leaving { mut packet, hop } in packets {
-            let Some(destination) = hop.mac else {
-                self.punt(io, Punt::Unresolved { port: hop.port, next_hop: hop.next_hop, packet });
-                continue;
-            };
             if packet.data().len() > usize::from(hop.mtu) {
                 self.send_in_pieces(packet, hop, io);
                 continue;
             }
+            let Some(destination) = hop.mac else {
+                self.punt(io, Punt::Unresolved { port: hop.port, next_hop: hop.next_hop, packet });
+                continue;
+            };
             // By the packet, not the next hop: an IPv4 packet may go by an IPv6 neighbour.
             let ether_type = if is_v6(&packet) { EtherType::IPV6 } else { EtherType::IPV4 };
             let header = ethernet::Repr { destination, source: hop.source_mac, ether_type };
@@ -91,7 +70,7 @@ impl<A: Crypto> Worker<A> {
     }
 }
 
-fn is_v6<B: Buffer>(packet: &B) -> bool {
+pub(crate) fn is_v6<B: Buffer>(packet: &B) -> bool {
     packet.data().first().is_some_and(|octet| octet >> 4 == 6)
 }
 

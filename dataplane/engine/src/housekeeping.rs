@@ -27,6 +27,9 @@ use std::sync::Arc;
 const MAX_REPORTS: usize = 8192;
 /// IKE messages that wait while control does not read.
 pub(crate) const MAX_DATAGRAMS: usize = 1024;
+/// With so many waiting, none longer than this is taken any more: all together stay below 4 MiB.
+pub(crate) const MAX_LARGE_DATAGRAMS: usize = 32;
+pub(crate) const LARGE_MESSAGE: usize = 2048;
 
 /// Applies commands, answers ARP, neighbour discovery and ICMP, watches ages.
 pub struct Housekeeping<A: Crypto, B> {

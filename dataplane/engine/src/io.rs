@@ -7,6 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 /// Most packets of one burst.
 pub const BURST: usize = 32;
 
+/// Octets of the largest packet that is handled: what an IPv4 header can say. IPv6 could say 40 more.
+pub const LARGEST: usize = 65_535;
+
 /// Nanoseconds of a monotonic clock, from the caller.
 pub type Tick = u64;
 
@@ -25,6 +28,19 @@ pub trait Io<B> {
 
     /// An empty buffer with the headroom of a received one.
     fn allocate(&mut self) -> Option<B>;
+
+    /// An empty buffer with room for `len` octets, where [`Self::allocate`]'s are too small; with less room in front and
+    /// behind, the nearer `len` comes to [`LARGEST`]. There are few of them, so nothing may wait in one.
+    fn allocate_large(&mut self, len: usize) -> Option<B> {
+        let _ = len;
+        None
+    }
+
+    /// For a packet that is about to wait: moves it out of a large buffer, if it is in one. Given back where it does not fit
+    /// an ordinary one, or where there is none.
+    fn compact(&mut self, packet: B) -> Result<B, B> {
+        Ok(packet)
+    }
 
     /// Gives an IP packet to the host's own stack. Where it is not taken, the engine counts what is returned.
     fn to_host(&mut self, packet: B) -> Result<(), DropReason> {

@@ -43,7 +43,7 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
         let count = pieces.len() as u64;
         let Some((port, _)) = pieces.first() else { return };
         let port = *port;
-        let joined = join(pieces.into_iter().map(|(_, packet)| packet))
+        let joined = join(pieces.into_iter().map(|(_, packet)| packet), |len| io.allocate_large(len))
             .and_then(|packet| Head::parse(packet.data(), ChecksumMode::Trusted).map(|head| (packet, head)));
         let (packet, head) = match joined {
             Ok(joined) => joined,

@@ -11,6 +11,7 @@
 //!   outbound.rs   clear → ESP                answers.rs       ARP, ND, ICMP, IKE in
 //!   forward.rs    route, neighbour, send     own.rs           IKE out, keepalives, announcements
 //!   bridge.rs     past routing, port to port
+//!   pieces.rs     larger than the way or the tunnel
 //! fragment/     taking apart, waiting        reassemble.rs    what becomes of fragments
 //! later_fragments.rs what must go whole
 //! transit_errors.rs  ICMP errors by the SA of the packet they are about
@@ -51,7 +52,8 @@
 //!   could carry IP (PPPoE, MPLS). Fragments that a policy with ports would have to wait for are dropped there.
 //! * Packets of the host's own stack go in clear where no entry matches, like the box's own answers; it has no multicast and
 //!   no link-local addresses of the lines.
-//! * Datagrams larger than a packet buffer are neither put together nor sent: IKE messages above some 2,000 octets.
+//! * Packets of more than 65,535 octets with their header, which IPv6 allows (40 more, without jumbograms), are neither put
+//!   together nor sent. A large IPv6 fragment out of a tunnel that must wait for its ports is dropped.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
@@ -84,6 +86,7 @@ mod mss;
 mod outbound;
 mod own;
 mod packet;
+mod pieces;
 mod pmtu;
 mod policies;
 mod policy;
@@ -112,7 +115,7 @@ pub use crypto::{
 };
 pub use fib::{Fib, NextHop, SortedFib};
 pub use housekeeping::Housekeeping;
-pub use io::{BURST, Io, Origin, PortId, Punt, Purpose, Tick};
+pub use io::{BURST, Io, LARGEST, Origin, PortId, Punt, Purpose, Tick};
 pub use rustcrypto::RustCrypto;
 pub use shared::Shared;
 pub use topology::{Attachment, Interface, Neighbour, Route, TopologyError};

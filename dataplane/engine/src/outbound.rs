@@ -136,7 +136,9 @@ impl<A: Crypto> Worker<A> {
         oversize: &mut Batch<(Protect<B>, usize)>,
         io: &mut impl Io<B>,
     ) {
-        if packet.transit.head.dont_fragment {
+        // RFC 8200 §5: the source of an IPv6 packet may cut it, and of the box's own answers nobody else is to be told.
+        let own_v6 = packet.transit.head.is_v6() && packet.transit.origin == Origin::OwnAnswer;
+        if packet.transit.head.dont_fragment && !own_v6 {
             let mtu = if packet.transit.head.is_v6() { mtu.max(usize::from(LEAST_V6)) } else { mtu };
             return self.too_big(packet.transit, mtu, io);
         }
@@ -395,6 +397,10 @@ impl<A: Crypto> Worker<A> {
     }
 }
 
+/// Octets of the largest inner packet that is sealed before it is cut: all headers and trailers around it still fit the
+/// length field and the buffer. What is larger is cut before.
+const LARGEST_SEALED: usize = 65_000;
+
 /// The flow by which an SA is found, where the policy populates selectors from it.
 fn populated(pfp: Pfp, flow: &Flow) -> Option<&Flow> {
     (pfp != Pfp::NONE).then_some(flow)
@@ -491,7 +497,7 @@ impl GroupOf<'_> {
 fn admit_large<K>(sa: &OutboundSa<K>, head: &Head, len: usize) -> Result<(), DropReason> {
     let whole = !head.dont_fragment && sa.must_go_whole(&head.flow);
     let after = sa.hot.handling.fragment == FragmentWhen::After && sa.hot.shape.is_tunnel();
-    let cut_later = (after || whole) && may_be_cut(&sa.hot, &head.inner());
+    let cut_later = (after || whole) && len <= LARGEST_SEALED && may_be_cut(&sa.hot, &head.inner());
     // RFC 2473 §7.1: no IPv6 sender goes below this, so the tunnel packet is cut instead.
     let must_carry = sa.hot.shape.is_tunnel() && head.is_v6() && len <= usize::from(LEAST_V6);
     match sa.cold.bundle {

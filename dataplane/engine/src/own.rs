@@ -45,6 +45,14 @@ impl<B, I: Io<B>> Io<B> for OwnIo<'_, B, I> {
         self.io.allocate()
     }
 
+    fn allocate_large(&mut self, len: usize) -> Option<B> {
+        self.io.allocate_large(len)
+    }
+
+    fn compact(&mut self, packet: B) -> Result<B, B> {
+        self.io.compact(packet)
+    }
+
     fn to_host(&mut self, packet: B) -> Result<(), DropReason> {
         self.io.to_host(packet)
     }
@@ -221,12 +229,15 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
     }
 
     pub(crate) fn buffer_of_scratch(&mut self, io: &mut impl Io<B>) -> Option<B> {
-        let mut buffer = io.allocate();
-        let room = buffer.as_mut().and_then(|buffer| buffer.append(self.scratch.len()));
-        match room.map(|room| room.copy_from_slice(&self.scratch)) {
-            Some(()) => buffer,
-            None => {
-                self.own.counters.drop(DropReason::NoBuffer);
+        let buffer = io.allocate().ok_or(DropReason::NoBuffer);
+        let buffer = buffer.and_then(|ordinary| with_len(ordinary, self.scratch.len(), io));
+        match buffer {
+            Ok(mut buffer) => {
+                buffer.data_mut().copy_from_slice(&self.scratch);
+                Some(buffer)
+            }
+            Err(reason) => {
+                self.own.counters.drop(reason);
                 None
             }
         }
@@ -282,4 +293,14 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
             }
         }
     }
+}
+
+/// `len` octets of any content: in the empty buffer given, or in a large one.
+fn with_len<B: Buffer>(mut ordinary: B, len: usize, io: &mut impl Io<B>) -> Result<B, DropReason> {
+    if ordinary.append(len).is_some() {
+        return Ok(ordinary);
+    }
+    let mut large = io.allocate_large(len).ok_or(DropReason::NoLargeBuffer)?;
+    large.append(len).ok_or(DropReason::NoLargeBuffer)?;
+    Ok(large)
 }

@@ -3,7 +3,9 @@
 use crate::buffer::Buffer;
 use crate::crypto::Crypto;
 use crate::fragment::join::join;
+use crate::fragment::piece::Piece;
 use crate::fragment::reassembly::{Expired, Whole};
+use crate::fragment::split::split_v4;
 use crate::host::Problem;
 use crate::housekeeping::Housekeeping;
 use crate::io::{BURST, Io, Origin, PortId, Purpose, Tick};
@@ -16,10 +18,47 @@ use culvert_telemetry::{DropReason, WorkerCounter};
 use culvert_wire::Fragmentation;
 use culvert_wire::ipv4::ChecksumMode;
 
+/// Octets of the pieces that a large fragment waits in: they fit any buffer and most tunnels.
+const WAITING_LEN: usize = 1280;
+
 /// What keeps fragments apart that must not be mixed.
 pub(crate) type Context = (Purpose, Origin);
 
 impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
+    /// Takes a fragment that waits for the others of its datagram.
+    pub(crate) fn hold_fragment(&mut self, now: Tick, context: Context, port: PortId, packet: B, io: &mut impl Io<B>) {
+        match io.compact(packet) {
+            Ok(packet) => self.fragments.handle_fragment(now, context, port, packet),
+            Err(packet) => self.hold_large(now, context, port, packet, io),
+        }
+        self.after_fragments(now, io);
+    }
+
+    /// A fragment too large for an ordinary buffer came out of a tunnel, and must not keep the large one while it waits. An
+    /// IPv4 fragment may be cut further (RFC 791 §3.2), an IPv6 one only by its source.
+    fn hold_large(&mut self, now: Tick, context: Context, port: PortId, packet: B, io: &mut impl Io<B>) {
+        let is_v4 = match Piece::parse(packet.data()) {
+            Ok(Some((id, _))) => id.source.is_ipv4(),
+            // It does not wait.
+            Ok(None) | Err(_) => return self.fragments.handle_fragment(now, context, port, packet),
+        };
+        if !is_v4 {
+            return self.own.counters.drop(DropReason::FragmentOversized);
+        }
+        let cut = split_v4(packet, WAITING_LEN).and_then(|mut pieces| {
+            loop {
+                let burst = pieces.burst(|| io.allocate())?;
+                if burst.is_empty() {
+                    return Ok(());
+                }
+                burst.into_iter().for_each(|piece| self.fragments.handle_fragment(now, context, port, piece));
+            }
+        });
+        if let Err(error) = cut {
+            self.own.counters.drop(error.reason());
+        }
+    }
+
     /// After every call of the reassembler.
     pub(crate) fn after_fragments(&mut self, now: Tick, io: &mut impl Io<B>) {
         while let Some((reason, count)) = self.fragments.poll_lost() {
@@ -41,7 +80,8 @@ impl<A: Crypto, B: Buffer> Housekeeping<A, B> {
     fn take_whole(&mut self, now: Tick, origin: Origin, pieces: Vec<(PortId, B)>, io: &mut impl Io<B>) {
         let Some((port, _)) = pieces.first() else { return };
         let port = *port;
-        let packet = match join(pieces.into_iter().map(|(_, packet)| packet)) {
+        let pieces = pieces.into_iter().map(|(_, packet)| packet);
+        let packet = match join(pieces, |len| io.allocate_large(len)) {
             Ok(packet) => packet,
             Err(reason) => return self.own.counters.drop(reason),
         };

@@ -27,6 +27,18 @@ impl VecBuffer {
         memory.resize(end + tailroom, 0);
         Self { memory: memory.into_boxed_slice(), start: headroom, end }
     }
+
+    /// As an empty mbuf of a large pool: 65,535 octets, of which `len` must find room.
+    pub fn large(len: usize) -> Option<Self> {
+        let spare = crate::LARGEST.checked_sub(len)?;
+        let headroom = Self::HEADROOM.min(spare);
+        Some(Self::with_room(&[], headroom, crate::LARGEST - headroom))
+    }
+
+    /// All octets of the allocation.
+    pub fn room(&self) -> usize {
+        self.memory.len()
+    }
 }
 
 impl Buffer for VecBuffer {

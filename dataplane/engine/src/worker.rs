@@ -5,16 +5,14 @@ use crate::counters::Counters;
 use crate::crypto::Crypto;
 use crate::fast::{Memo, Opened};
 use crate::flow_cache::FlowCache;
-use crate::fragment::split::split_v4;
 use crate::io::{BURST, Io, PortId, Punt, Tick};
-use crate::packet::{Arrived, Head, Transit};
+use crate::packet::{Arrived, Transit};
 use crate::policy::Protect;
 use crate::shared::{Shared, View, once_a_second};
 use arrayvec::ArrayVec;
 use core::sync::atomic::AtomicU64;
 use culvert_model::{Flow, SlotIndex, Spi};
 use culvert_telemetry::{DropReason, WorkerCounter};
-use culvert_wire::ipv4::ChecksumMode;
 use std::sync::Arc;
 
 /// Packets of one burst on their way from stage to stage. No stage makes more packets than came in, so none overflows.
@@ -126,7 +124,7 @@ impl<A: Crypto> Worker<A> {
     }
 
     /// Through one SA or the SAs of a bundle, and out.
-    fn protect_all<B: Buffer>(
+    pub(crate) fn protect_all<B: Buffer>(
         &mut self,
         view: &View,
         mut packets: Batch<Protect<B>>,
@@ -142,30 +140,6 @@ impl<A: Crypto> Worker<A> {
             packets = sealed.again;
         }
         self.counters.drops(DropReason::TooManyLayers, packets.len() as u64);
-    }
-
-    /// RFC 4301 §7, §8.2: an IPv4 packet too large for its tunnel goes in pieces, each sealed by the SA of the whole.
-    #[cold]
-    fn protect_pieces<B: Buffer>(&mut self, view: &View, whole: Protect<B>, mtu: usize, io: &mut impl Io<B>) {
-        let Protect { transit: Transit { packet, origin, port, .. }, child, trap, pfp, flow, .. } = whole;
-        let pieces = match split_v4(packet, mtu, || io.allocate()) {
-            Ok(pieces) => pieces,
-            Err(error) => return self.counters.drop(error.reason()),
-        };
-        let mut packets = Batch::new();
-        for packet in pieces {
-            match Head::parse(packet.data(), ChecksumMode::Trusted) {
-                Ok(head) => {
-                    let transit = Transit { packet, origin, port, head };
-                    packets.push(Protect { transit, child, trap, pfp, flow, settled: true });
-                }
-                Err(reason) => self.counters.drop(reason),
-            }
-        }
-        let mut oversize = Batch::new();
-        self.protect_all(view, packets, &mut oversize, io);
-        // They were made to fit; the SA may have changed meanwhile.
-        self.counters.drops(DropReason::TooBig, oversize.len() as u64);
     }
 
     /// Tells of a drop that an administrator may want to know of, once a second for each `last`. Slot and SPI: of its SA, where there is one.

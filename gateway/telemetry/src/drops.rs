@@ -24,7 +24,7 @@ declare! {
         FragmentDuplicate = "fragment_duplicate", "Fragment that was there already.";
         FragmentTimeout = "fragment_timeout", "Fragment whose others did not come in time (RFC 8200 §4.5).";
         FragmentFlood = "fragment_flood", "Fragment pushed out by others, of which too many wait.";
-        FragmentOversized = "fragment_oversized", "Put together, the datagram is larger than a packet buffer.";
+        FragmentOversized = "fragment_oversized", "Put together, the datagram would have more than 65,535 octets; or a large IPv6 fragment out of a tunnel, which cannot wait for others.";
         InterfaceDown = "interface_down", "The port it came from or would leave by is down, or still closed at start.";
 
         NotForUs = "not_for_us", "Addressed to the box, but no protocol here takes it.";
@@ -75,6 +75,7 @@ declare! {
         NeighbourUnresolved = "neighbour_unresolved", "Next hop did not answer ARP or neighbour discovery.";
         NeighbourQueueFull = "neighbour_queue_full", "Too many packets wait for the next hop to answer.";
         NoBuffer = "no_buffer", "The buffer pool was empty.";
+        NoLargeBuffer = "no_large_buffer", "Larger than an ordinary packet buffer, and no large one was free.";
         TxFull = "tx_full", "The port's transmit queue was full.";
     }
 }

@@ -2,27 +2,60 @@
 
 use super::piece::fragment_header;
 use crate::buffer::Buffer;
+use crate::io::LARGEST;
 use culvert_telemetry::DropReason;
 use culvert_wire::ipv4::ChecksumMode;
 use culvert_wire::{checksum, ipv4, ipv6};
 
-/// Puts fragments together, given in order, without gaps or overlaps, each cut to its IP length. The first one's buffer
-/// must have the room.
-pub(crate) fn join<B: Buffer>(pieces: impl IntoIterator<Item = B>) -> Result<B, DropReason> {
+/// Puts fragments together, given in order, without gaps or overlaps, each cut to its IP length: in the first one's buffer
+/// if that has the room, else in one of `allocate`, which is told how many octets the whole has.
+pub(crate) fn join<B: Buffer>(
+    pieces: impl IntoIterator<Item = B>,
+    allocate: impl FnOnce(usize) -> Option<B>,
+) -> Result<B, DropReason> {
     let mut pieces = pieces.into_iter();
-    let mut whole = pieces.next().ok_or(DropReason::FragmentMalformed)?;
-    let is_v6 = whole.data().first().is_some_and(|octet| octet >> 4 == 6);
+    let mut first = pieces.next().ok_or(DropReason::FragmentMalformed)?;
+    let later: Vec<B> = pieces.collect();
+    let is_v6 = first.data().first().is_some_and(|octet| octet >> 4 == 6);
     let mut marks = Marks::default();
-    marks.see(whole.data(), is_v6)?;
-    for piece in pieces {
+    marks.see(first.data(), is_v6)?;
+    let mut datas = Vec::new();
+    for piece in &later {
         marks.see(piece.data(), is_v6)?;
-        let data = data(piece.data(), is_v6).ok_or(DropReason::FragmentMalformed)?;
-        whole.append(data.len()).ok_or(DropReason::FragmentOversized)?.copy_from_slice(data);
+        datas.push(data(piece.data(), is_v6).ok_or(DropReason::FragmentMalformed)?);
     }
     let tos = marks.together()?;
-    if is_v6 { finish_v6(&mut whole, tos) } else { finish_v4(whole.data_mut(), tos) }
-        .ok_or(DropReason::FragmentMalformed)?;
+    if is_v6 {
+        take_fragment_header(&mut first).ok_or(DropReason::FragmentMalformed)?;
+    }
+    let start = first.data().len();
+    let mut whole = grown(first, datas.iter().map(|data| data.len()).sum(), allocate)?;
+    let mut room = whole.data_mut().get_mut(start..).unwrap_or_default();
+    for data in datas {
+        let (here, behind) = room.split_at_mut_checked(data.len()).ok_or(DropReason::FragmentMalformed)?;
+        here.copy_from_slice(data);
+        room = behind;
+    }
+    let packet = whole.data_mut();
+    if is_v6 { finish_v6(packet, tos) } else { finish_v4(packet, tos) }.ok_or(DropReason::FragmentMalformed)?;
     Ok(whole)
+}
+
+/// The packet with `more` octets of any content behind it.
+fn grown<B: Buffer>(mut packet: B, more: usize, allocate: impl FnOnce(usize) -> Option<B>) -> Result<B, DropReason> {
+    if packet.append(more).is_some() {
+        return Ok(packet);
+    }
+    let total = packet.data().len() + more;
+    // What each fragment says of its end leaves out the headers that only the first one has.
+    if total > LARGEST {
+        return Err(DropReason::FragmentOversized);
+    }
+    let mut large = allocate(total).ok_or(DropReason::NoLargeBuffer)?;
+    let room = large.append(total).ok_or(DropReason::NoLargeBuffer)?;
+    let front = room.get_mut(..packet.data().len()).ok_or(DropReason::NoLargeBuffer)?;
+    front.copy_from_slice(packet.data());
+    Ok(large)
 }
 
 fn data(packet: &[u8], is_v6: bool) -> Option<&[u8]> {
@@ -50,19 +83,19 @@ fn finish_v4(packet: &mut [u8], tos: u8) -> Option<()> {
     Some(())
 }
 
-/// Without the fragment header (RFC 8200 §4.5).
-fn finish_v6<B: Buffer>(packet: &mut B, tos: u8) -> Option<()> {
-    if let Some((at, announced_at)) = fragment_header(packet.data()) {
-        let next_header = *packet.data().get(at)?;
-        *packet.data_mut().get_mut(announced_at)? = next_header;
-        packet.data_mut().get_mut(..at + ipv6::FRAGMENT_LEN)?.copy_within(..at, ipv6::FRAGMENT_LEN);
-        if !packet.trim_front(ipv6::FRAGMENT_LEN) {
-            return None;
-        }
-    }
-    let payload = u16::try_from(packet.data().len().checked_sub(ipv6::LEN)?).ok()?;
-    ipv6::set_traffic_class(packet.data_mut(), tos)?;
-    let fixed = packet.data_mut().first_chunk_mut::<{ ipv6::LEN }>()?;
+/// RFC 8200 §4.5: the whole has no fragment header.
+fn take_fragment_header<B: Buffer>(packet: &mut B) -> Option<()> {
+    let Some((at, announced_at)) = fragment_header(packet.data()) else { return Some(()) };
+    let next_header = *packet.data().get(at)?;
+    *packet.data_mut().get_mut(announced_at)? = next_header;
+    packet.data_mut().get_mut(..at + ipv6::FRAGMENT_LEN)?.copy_within(..at, ipv6::FRAGMENT_LEN);
+    packet.trim_front(ipv6::FRAGMENT_LEN).then_some(())
+}
+
+fn finish_v6(packet: &mut [u8], tos: u8) -> Option<()> {
+    let payload = u16::try_from(packet.len().checked_sub(ipv6::LEN)?).ok()?;
+    ipv6::set_traffic_class(packet, tos)?;
+    let fixed = packet.first_chunk_mut::<{ ipv6::LEN }>()?;
     [fixed[4], fixed[5]] = payload.to_be_bytes();
     Some(())
 }

@@ -16,6 +16,7 @@ pub(crate) struct Limits {
     pub datagrams: usize,
     /// Of all datagrams; each holds a packet buffer.
     pub pieces: usize,
+    /// The largest datagram by the smallest MTU that hosts have to expect (576, RFC 1122 §3.3.2) has 119.
     pub pieces_per_datagram: usize,
     pub pieces_per_source: usize,
     /// From the first fragment to arrive to the last (RFC 8200 §4.5: 60 s; Linux: 30 s).
@@ -24,7 +25,13 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { datagrams: 512, pieces: 1024, pieces_per_datagram: 64, pieces_per_source: 256, wait: 30 * 1_000_000_000 }
+        Self {
+            datagrams: 512,
+            pieces: 1024,
+            pieces_per_datagram: 128,
+            pieces_per_source: 256,
+            wait: 30 * 1_000_000_000,
+        }
     }
 }
 

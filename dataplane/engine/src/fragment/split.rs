@@ -3,9 +3,13 @@
 use crate::ah::insertion::insertion_point;
 use crate::buffer::Buffer;
 use crate::worker::Batch;
+use arrayvec::ArrayVec;
 use culvert_telemetry::DropReason;
 use culvert_wire::ipv4::ChecksumMode;
 use culvert_wire::{checksum, ipv4, ipv6, protocol};
+
+/// Octets of an IPv4 header with all the options it can have.
+const MAX_HEADER_V4: usize = 60;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
@@ -13,8 +17,6 @@ pub(crate) enum Error {
     Malformed,
     #[error("fragments of {0} octets have no room for data")]
     Mtu(usize),
-    #[error("more fragments than a burst holds")]
-    TooMany,
     #[error("no buffer, or one without room")]
     NoBuffer,
 }
@@ -23,57 +25,135 @@ impl Error {
     pub fn reason(self) -> DropReason {
         match self {
             Self::Malformed => DropReason::FragmentMalformed,
-            Self::Mtu(_) | Self::TooMany => DropReason::TooBig,
+            Self::Mtu(_) => DropReason::TooBig,
             Self::NoBuffer => DropReason::NoBuffer,
         }
     }
 }
 
+/// A packet on its way into fragments: each is cut when it is asked for, into a buffer of its own, so that the largest packet
+/// needs no more buffers at once than a burst has.
+#[derive(Debug)]
+pub(crate) struct Pieces<B> {
+    /// Nothing when all were cut.
+    packet: Option<B>,
+    form: Form,
+    /// Of the packet: where the next piece's data begins, and where all data ends.
+    at: usize,
+    end: usize,
+    /// Of the next piece.
+    offset: usize,
+    is_first: bool,
+    /// The packet itself is a fragment with others behind it.
+    more: bool,
+}
+
+/// What stands in front of the data.
+#[derive(Debug)]
+enum Form {
+    /// Nothing is cut.
+    Whole,
+    V4 {
+        header_len: usize,
+        first_len: usize,
+        later: ArrayVec<u8, MAX_HEADER_V4>,
+        later_len: usize,
+    },
+    V6 {
+        header_len: usize,
+        next_header_at: usize,
+        next_header: u8,
+        identification: u32,
+        data_len: usize,
+    },
+}
+
+impl<B: Buffer> Pieces<B> {
+    fn whole(packet: B) -> Self {
+        Self { packet: Some(packet), form: Form::Whole, at: 0, end: 0, offset: 0, is_first: true, more: false }
+    }
+
+    /// The next ones in order, a burst at most; none when all were there. `allocate` gives a buffer for each. After an error
+    /// there are no more.
+    pub fn burst(&mut self, mut allocate: impl FnMut() -> Option<B>) -> Result<Batch<B>, Error> {
+        let mut burst = Batch::new();
+        while !burst.is_full()
+            && let Some(packet) = self.packet.take()
+        {
+            if matches!(self.form, Form::Whole) {
+                burst.push(packet);
+                break;
+            }
+            burst.push(self.cut(packet.data(), &mut allocate)?);
+            self.packet = Some(packet).filter(|_| self.at < self.end);
+        }
+        Ok(burst)
+    }
+
+    #[cfg(test)]
+    pub fn all(mut self, mut allocate: impl FnMut() -> Option<B>) -> Result<Vec<B>, Error> {
+        let mut all = Vec::new();
+        loop {
+            let burst = self.burst(&mut allocate)?;
+            if burst.is_empty() {
+                return Ok(all);
+            }
+            all.extend(burst);
+        }
+    }
+
+    fn cut(&mut self, packet: &[u8], allocate: &mut impl FnMut() -> Option<B>) -> Result<B, Error> {
+        let most = match &self.form {
+            Form::Whole => 0,
+            Form::V4 { first_len, .. } if self.is_first => *first_len,
+            Form::V4 { later_len, .. } => *later_len,
+            Form::V6 { data_len, .. } => *data_len,
+        };
+        let end = self.end.min(self.at + most);
+        let data = packet.get(self.at..end).ok_or(Error::Malformed)?;
+        let offset = u16::try_from(self.offset).map_err(|_| Error::Malformed)?;
+        let more = self.more || end < self.end;
+        let mut piece = allocate().ok_or(Error::NoBuffer)?;
+        match &self.form {
+            Form::Whole => {}
+            Form::V4 { header_len, later, .. } => {
+                let first = packet.get(..*header_len).ok_or(Error::Malformed)?;
+                let header = if self.is_first { first } else { later.as_slice() };
+                write(&mut piece, &[header, data])?;
+                finish_v4(piece.data_mut(), header.len(), offset, more).ok_or(Error::Malformed)?;
+            }
+            Form::V6 { header_len, next_header_at, next_header, identification, .. } => {
+                let fragment =
+                    ipv6::Fragment { next_header: *next_header, offset, more, identification: *identification };
+                let header = packet.get(..*header_len).ok_or(Error::Malformed)?;
+                write(&mut piece, &[header, &fragment.to_bytes(), data])?;
+                finish_v6(piece.data_mut(), *next_header_at).ok_or(Error::Malformed)?;
+            }
+        }
+        self.offset += end - self.at;
+        self.at = end;
+        self.is_first = false;
+        Ok(piece)
+    }
+}
+
 /// An IPv4 packet, itself a fragment or whole, into such of at most `mtu` octets (RFC 791 §3.2). DF is the caller's to
 /// look at; it stays as it is. A packet that fits comes back alone.
-///
-/// The first piece keeps `packet`'s buffer, the others come from `allocate`.
-pub(crate) fn split_v4<B: Buffer>(
-    mut packet: B,
-    mtu: usize,
-    mut allocate: impl FnMut() -> Option<B>,
-) -> Result<Batch<B>, Error> {
-    let mut pieces = Batch::new();
+pub(crate) fn split_v4<B: Buffer>(packet: B, mtu: usize) -> Result<Pieces<B>, Error> {
     let (header, payload) = ipv4::Header::parse(packet.data(), ChecksumMode::Trusted).map_err(|_| Error::Malformed)?;
     let (header_len, total) = (header.header_len(), usize::from(header.total_len()));
     if total <= mtu {
-        pieces.push(packet);
-        return Ok(pieces);
+        return Ok(Pieces::whole(packet));
     }
-    if header.more_fragments() && !payload.len().is_multiple_of(8) {
+    let (offset, more) = (usize::from(header.fragment_offset()), header.more_fragments());
+    if more && !payload.len().is_multiple_of(8) {
         return Err(Error::Malformed);
     }
-    let (start, more) = (header.fragment_offset(), header.more_fragments());
     let first_len = units(mtu, header_len)?;
     let later = later_header(packet.data(), header_len)?;
     let later_len = units(mtu, later.len())?;
-    let mut rest = payload.get(first_len..).unwrap_or_default();
-    let mut offset = start + first_len as u16;
-    while !rest.is_empty() {
-        let (data, behind) = rest.split_at_checked(later_len).unwrap_or((rest, &[]));
-        let mut piece = allocate().ok_or(Error::NoBuffer)?;
-        write(&mut piece, &[later.as_slice(), data])?;
-        finish_v4(piece.data_mut(), later.len(), offset, more || !behind.is_empty()).ok_or(Error::Malformed)?;
-        // The first is still to come.
-        if pieces.len() + 1 == pieces.capacity() {
-            return Err(Error::TooMany);
-        }
-        pieces.push(piece);
-        offset += data.len() as u16;
-        rest = behind;
-    }
-    let excess = packet.data().len() - header_len - first_len;
-    if !packet.trim_back(excess) {
-        return Err(Error::Malformed);
-    }
-    finish_v4(packet.data_mut(), header_len, start, true).ok_or(Error::Malformed)?;
-    pieces.insert(0, packet);
-    Ok(pieces)
+    let form = Form::V4 { header_len, first_len, later, later_len };
+    Ok(Pieces { packet: Some(packet), form, at: header_len, end: total, offset, is_first: true, more })
 }
 
 /// Takes DF off an IPv4 packet of the box's own, whose identification then begins to matter (RFC 6864 §4.1). The sum is
@@ -88,53 +168,22 @@ pub(crate) fn allow(packet: &mut [u8], identification: u16) {
 
 /// A whole IPv6 packet of the box's own into fragments of at most `mtu` octets (RFC 8200 §4.5). `identification` must
 /// not come again soon between the same addresses. A packet that fits comes back alone and without a fragment header.
-pub(crate) fn split_v6<B: Buffer>(
-    mut packet: B,
-    mtu: usize,
-    identification: u32,
-    mut allocate: impl FnMut() -> Option<B>,
-) -> Result<Batch<B>, Error> {
-    let mut pieces = Batch::new();
+pub(crate) fn split_v6<B: Buffer>(packet: B, mtu: usize, identification: u32) -> Result<Pieces<B>, Error> {
     let (_, payload) = ipv6::Header::parse(packet.data()).map_err(|_| Error::Malformed)?;
-    let total = ipv6::LEN + payload.len();
-    if total <= mtu {
-        pieces.push(packet);
-        return Ok(pieces);
+    let end = ipv6::LEN + payload.len();
+    if end <= mtu {
+        return Ok(Pieces::whole(packet));
     }
     // RFC 8200 §4.5: the per-fragment headers end where a header for the destination alone may begin.
     let point = insertion_point(packet.data()).map_err(|_| Error::Malformed)?;
-    let (fixed, data) =
-        packet.data().get(..total).and_then(|whole| whole.split_at_checked(point.offset)).ok_or(Error::Malformed)?;
-    let room = units(mtu, point.offset + ipv6::FRAGMENT_LEN)?;
-    if header_chain_len(packet.data()).ok_or(Error::Malformed)? > point.offset + room {
+    let data_len = units(mtu, point.offset + ipv6::FRAGMENT_LEN)?;
+    if header_chain_len(packet.data()).ok_or(Error::Malformed)? > point.offset + data_len {
         // RFC 7112 §5: all headers belong into the first fragment.
         return Err(Error::Mtu(mtu));
     }
-    let mut fragment = ipv6::Fragment { next_header: point.next_header, offset: 0, more: true, identification };
-    let mut rest = data.get(room..).unwrap_or_default();
-    while !rest.is_empty() {
-        let (data, behind) = rest.split_at_checked(room).unwrap_or((rest, &[]));
-        fragment.offset += room as u16;
-        fragment.more = !behind.is_empty();
-        let mut piece = allocate().ok_or(Error::NoBuffer)?;
-        write(&mut piece, &[fixed, &fragment.to_bytes(), data])?;
-        finish_v6(piece.data_mut(), point.next_header_at).ok_or(Error::Malformed)?;
-        if pieces.len() + 1 == pieces.capacity() {
-            return Err(Error::TooMany);
-        }
-        pieces.push(piece);
-        rest = behind;
-    }
-    let excess = packet.data().len() - point.offset - room;
-    if !packet.trim_back(excess) {
-        return Err(Error::Malformed);
-    }
-    let first = ipv6::Fragment { offset: 0, more: true, ..fragment };
-    packet.prepend(ipv6::FRAGMENT_LEN).ok_or(Error::NoBuffer)?;
-    open_gap(packet.data_mut(), point.offset, &first.to_bytes()).ok_or(Error::Malformed)?;
-    finish_v6(packet.data_mut(), point.next_header_at).ok_or(Error::Malformed)?;
-    pieces.insert(0, packet);
-    Ok(pieces)
+    let (at, next_header_at, next_header) = (point.offset, point.next_header_at, point.next_header);
+    let form = Form::V6 { header_len: at, next_header_at, next_header, identification, data_len };
+    Ok(Pieces { packet: Some(packet), form, at, end, offset: 0, is_first: true, more: false })
 }
 
 /// Octets of data in a fragment that is not the last: a multiple of 8.
@@ -143,13 +192,13 @@ fn units(mtu: usize, header_len: usize) -> Result<usize, Error> {
 }
 
 /// The IPv4 header of all fragments but the first: with those options only whose copied flag is set (RFC 791 §3.1).
-fn later_header(packet: &[u8], header_len: usize) -> Result<arrayvec::ArrayVec<u8, 60>, Error> {
+fn later_header(packet: &[u8], header_len: usize) -> Result<ArrayVec<u8, MAX_HEADER_V4>, Error> {
     const COPIED: u8 = 0x80;
     let (fixed, mut options) = packet
         .get(..header_len)
         .and_then(|header| header.split_first_chunk::<{ ipv4::LEN }>())
         .ok_or(Error::Malformed)?;
-    let mut header: arrayvec::ArrayVec<u8, 60> = fixed.iter().copied().collect();
+    let mut header: ArrayVec<u8, MAX_HEADER_V4> = fixed.iter().copied().collect();
     loop {
         let len = match *options {
             [] | [0, ..] => break,
@@ -199,13 +248,6 @@ fn finish_v6(piece: &mut [u8], next_header_at: usize) -> Option<()> {
     *piece.get_mut(next_header_at)? = protocol::FRAGMENT;
     let fixed = piece.first_chunk_mut::<{ ipv6::LEN }>()?;
     [fixed[4], fixed[5]] = payload.to_be_bytes();
-    Some(())
-}
-
-/// Moves what is in front of the gap to the front, and fills the gap.
-fn open_gap(packet: &mut [u8], at: usize, header: &[u8; ipv6::FRAGMENT_LEN]) -> Option<()> {
-    packet.get_mut(..at + ipv6::FRAGMENT_LEN)?.copy_within(ipv6::FRAGMENT_LEN.., 0);
-    packet.get_mut(at..at + ipv6::FRAGMENT_LEN)?.copy_from_slice(header);
     Some(())
 }
 

@@ -32,7 +32,7 @@ pub const DEFEND: Tick = 10 * SECOND;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub entries: usize,
-    /// Packets waiting for one neighbour.
+    /// Packets waiting for one neighbour: the pieces of the largest datagram, or of one after the other.
     pub queue: usize,
     /// Packets waiting in all: they are buffers taken from the pool.
     pub queued: usize,
@@ -40,7 +40,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 4096, queue: 16, queued: 1024 }
+        Self { entries: 4096, queue: 64, queued: 1024 }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::answers::{house_drops, icmp_of, settle};
 use super::rig::*;
+use crate::fragment::join::join;
 use crate::fragment::split::{split_v4, split_v6};
 use crate::testing::VecBuffer;
 use crate::{Buffer, PortId, Route};
@@ -17,15 +18,20 @@ pub(super) fn cut(frame: &VecBuffer, mtu: usize) -> Vec<VecBuffer> {
     let buffer = || Some(VecBuffer::new(&[]));
     let packet = VecBuffer::new(packet);
     let pieces = match header.ether_type {
-        EtherType::IPV6 => split_v6(packet, mtu, 0x5eed, buffer),
-        _ => split_v4(packet, mtu, buffer),
+        EtherType::IPV6 => split_v6(packet, mtu, 0x5eed),
+        _ => split_v4(packet, mtu),
     };
-    let pieces = pieces.unwrap().into_iter();
+    let pieces = pieces.unwrap().all(buffer).unwrap().into_iter();
     pieces.map(|piece| VecBuffer::new(&[&header.to_bytes()[..], piece.data()].concat())).collect()
 }
 
+/// The packets as their destination puts them together.
+pub(super) fn joined(packets: impl IntoIterator<Item = VecBuffer>) -> VecBuffer {
+    join(packets, VecBuffer::large).unwrap()
+}
+
 /// Through the worker and what it leaves to housekeeping.
-fn receive_all(gateway: &mut Gateway, now: u64, port: PortId, frames: Vec<VecBuffer>) -> Vec<VecBuffer> {
+pub(super) fn receive_all(gateway: &mut Gateway, now: u64, port: PortId, frames: Vec<VecBuffer>) -> Vec<VecBuffer> {
     gateway.receive(now, port, frames);
     settle(gateway, now).into_iter().map(|(_, frame)| frame).collect()
 }
@@ -51,7 +57,7 @@ fn tunnel_packets_in_pieces_are_put_together() {
     }
 }
 
-fn house_all(gateway: &Gateway) -> u64 {
+pub(super) fn house_all(gateway: &Gateway) -> u64 {
     DropReason::ALL.iter().map(|reason| house_drops(gateway, *reason)).sum()
 }
 
@@ -154,7 +160,7 @@ fn control_gets_messages_that_came_in_pieces_and_sends_such() {
 }
 
 /// An echo request from the peer's outer address.
-fn echo_request(is_v6: bool, len: usize) -> VecBuffer {
+pub(super) fn echo_request(is_v6: bool, len: usize) -> VecBuffer {
     let data = vec![0x42; len];
     let packet = match (outer(1, is_v6), outer(7, is_v6)) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -184,7 +190,7 @@ fn a_large_ping_is_answered_in_pieces() {
         assert_eq!(answer.len(), 2, "IPv6 {is_v6}");
         assert_eq!(b.house.counters().get(WorkerCounter::Fragmented), 1);
         let packets = answer.iter().map(|piece| VecBuffer::new(inner(piece)));
-        let whole = crate::fragment::join::join(packets).unwrap();
+        let whole = joined(packets);
         let (source, destination, kind) = icmp_of(whole.data());
         assert_eq!((source, destination), (outer(7, is_v6), outer(1, is_v6)));
         assert_eq!(kind, if is_v6 { 129 } else { 0 });
@@ -215,7 +221,7 @@ fn a_router_takes_clear_packets_apart() {
     a.receive(SECOND, LAN, frames);
     let out = a.sent();
     assert_eq!(out.iter().map(|frame| inner(frame).len()).collect::<Vec<_>>(), [38, 596, 596, 76, 38]);
-    let joined = crate::fragment::join::join(out[1..4].iter().map(|piece| VecBuffer::new(inner(piece)))).unwrap();
+    let joined = joined(out[1..4].iter().map(|piece| VecBuffer::new(inner(piece))));
     assert_eq!((&joined.data()[20..], joined.data()[8]), (&sent[20..], sent[8] - 1));
     assert_eq!((a.all_drops(), a.count(WorkerCounter::Fragmented)), (before, 1));
     let (_, datagram) = ipv4::Header::parse(joined.data(), ipv4::ChecksumMode::Verify).unwrap();
@@ -224,7 +230,7 @@ fn a_router_takes_clear_packets_apart() {
 }
 
 /// As [`pair`], and site 1 knows a way to site 7 in clear.
-fn routed_pair() -> (Gateway, Gateway) {
+pub(super) fn routed_pair() -> (Gateway, Gateway) {
     let route = |destination: &str, via: &str| Route {
         destination: destination.parse().unwrap(),
         via: Some(ip(via)),
@@ -301,7 +307,7 @@ fn pieces_follow_the_policy_of_the_whole() {
                 out = receive_all(&mut b, SECOND, WAN, out);
                 assert_eq!(out.len(), 3);
             }
-            let joined = crate::fragment::join::join(out.iter().map(|piece| VecBuffer::new(inner(piece)))).unwrap();
+            let joined = joined(out.iter().map(|piece| VecBuffer::new(inner(piece))));
             let at = if is_v6 { 40 } else { 20 };
             assert_eq!(joined.data()[at..], whole[at..]);
         }

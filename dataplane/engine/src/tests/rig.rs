@@ -2,7 +2,7 @@
 
 use crate::testing::VecBuffer;
 use crate::topology::{Attachment, Neighbour};
-use crate::{Buffer, Housekeeping, Interface, Io, PortId, Punt, Route, RustCrypto, Shared, Tick, Worker};
+use crate::{Buffer, Housekeeping, Interface, Io, LARGEST, PortId, Punt, Route, RustCrypto, Shared, Tick, Worker};
 use arrayvec::ArrayVec;
 use culvert_link::record::{Command, Event, Refusal};
 use culvert_link::{Layout, Region, SlotInit};
@@ -34,6 +34,9 @@ pub struct TestIo {
     pub punts: Vec<Punt<VecBuffer>>,
     pub punt_room: Option<usize>,
     pub buffers: Option<usize>,
+    /// Large buffers that are left.
+    pub large: Option<usize>,
+    pub large_taken: usize,
     /// What the host's stack got; `None` where there is no host interface.
     pub host: Option<Vec<VecBuffer>>,
     pub host_room: Option<usize>,
@@ -41,6 +44,8 @@ pub struct TestIo {
 
 impl Io<VecBuffer> for TestIo {
     fn transmit(&mut self, port: PortId, frame: VecBuffer) {
+        // A line takes no more than an ordinary buffer has.
+        let frame = self.compact(frame).unwrap_or_else(|frame| panic!("a frame of {} octets", frame.data().len()));
         self.sent.push((port, frame));
     }
 
@@ -57,6 +62,22 @@ impl Io<VecBuffer> for TestIo {
             *left = left.checked_sub(1)?;
         }
         Some(VecBuffer::new(&[]))
+    }
+
+    fn allocate_large(&mut self, len: usize) -> Option<VecBuffer> {
+        if let Some(left) = &mut self.large {
+            *left = left.checked_sub(1)?;
+        }
+        self.large_taken += 1;
+        VecBuffer::large(len)
+    }
+
+    fn compact(&mut self, packet: VecBuffer) -> Result<VecBuffer, VecBuffer> {
+        match packet.room() {
+            LARGEST if packet.data().len() > VecBuffer::ROOM => Err(packet),
+            LARGEST => Ok(VecBuffer::new(packet.data())),
+            _ => Ok(packet),
+        }
     }
 
     fn to_host(&mut self, packet: VecBuffer) -> Result<(), DropReason> {

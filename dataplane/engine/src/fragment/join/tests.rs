@@ -21,8 +21,11 @@ fn whole(is_v6: bool, tos: u8, len: usize) -> Vec<u8> {
 
 fn pieces(is_v6: bool, tos: u8) -> Vec<VecBuffer> {
     let packet = VecBuffer::new(&whole(is_v6, tos, 1000));
-    let pieces = if is_v6 { split_v6(packet, 400, 9, buffer) } else { split_v4(packet, 400, buffer) };
-    pieces.unwrap().into_iter().collect()
+    if is_v6 { split_v6(packet, 400, 9) } else { split_v4(packet, 400) }.unwrap().all(buffer).unwrap()
+}
+
+fn join(pieces: impl IntoIterator<Item = VecBuffer>) -> Result<VecBuffer, DropReason> {
+    super::join(pieces, |_| None)
 }
 
 fn mark(piece: &mut VecBuffer, is_v6: bool, tos: u8) {
@@ -58,12 +61,35 @@ fn marks_of_the_pieces_meet() {
 }
 
 #[test]
-fn the_first_buffer_must_have_the_room() {
+fn where_the_first_buffer_has_no_room_a_large_one_is_asked_for() {
     for is_v6 in [false, true] {
+        let whole = whole(is_v6, 0, 1000);
         let mut pieces = pieces(is_v6, 0);
         pieces[0] = VecBuffer::with_room(pieces[0].data(), 0, 500);
-        assert_eq!(join(pieces).map(|_| ()), Err(DropReason::FragmentOversized));
+        assert_eq!(join(pieces.clone()).map(|_| ()), Err(DropReason::NoLargeBuffer));
+        let mut asked = 0;
+        let joined = super::join(pieces, |len| {
+            asked = len;
+            VecBuffer::large(len)
+        });
+        assert_eq!((joined.unwrap().data(), asked), (&whole[..], whole.len()));
     }
+}
+
+#[test]
+fn the_first_one_with_options_may_make_it_too_long() {
+    // Each by itself may stand where it stands: 60 + 65,515 octets.
+    let piece = |offset: u16, more: bool, header_len: usize, len: usize| {
+        let total = (header_len - 20 + len) as u16;
+        let header = ipv4::Repr::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), protocol::UDP, total);
+        let header = ipv4::Repr { fragment_offset: offset, more_fragments: more, ..header };
+        let mut packet = [&header.to_bytes()[..], &vec![0; header_len - 20 + len]].concat();
+        packet[0] = 0x40 | (header_len / 4) as u8;
+        VecBuffer::new(&packet)
+    };
+    let end = |header_len| [piece(0, true, header_len, 32_000), piece(32_000, false, 20, 33_515)];
+    assert_eq!(super::join(end(60), VecBuffer::large).map(|_| ()), Err(DropReason::FragmentOversized));
+    assert_eq!(super::join(end(20), VecBuffer::large).unwrap().data().len(), 65_535);
 }
 
 #[test]

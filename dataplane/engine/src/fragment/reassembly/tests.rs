@@ -413,8 +413,8 @@ proptest! {
         let mut pieces: Vec<VecBuffer> = Vec::new();
         for (id, whole) in wholes.iter().enumerate() {
             let whole = VecBuffer::new(whole);
-            let split = if is_v6 { split_v6(whole, mtu, id as u32, buffer) } else { split_v4(whole, mtu, buffer) };
-            pieces.extend(split.unwrap());
+            let split = if is_v6 { split_v6(whole, mtu, id as u32) } else { split_v4(whole, mtu) };
+            pieces.extend(split.unwrap().all(buffer).unwrap());
         }
         let mut pieces: Vec<_> = pieces.into_iter().zip(order).collect();
         pieces.sort_by_key(|(_, order)| *order);
@@ -427,7 +427,7 @@ proptest! {
                 if joined.len() > before { break; }
                 reassembler.handle_fragment(0, 0, PORT, piece.clone());
                 while let Some(whole) = reassembler.poll_whole() {
-                    let whole = join(whole.pieces.into_iter().map(|(_, piece)| piece)).unwrap();
+                    let whole = join(whole.pieces.into_iter().map(|(_, piece)| piece), VecBuffer::large).unwrap();
                     joined.push(whole.data().to_vec());
                 }
             }

@@ -1,12 +1,12 @@
 use super::*;
 use crate::fragment::join::join;
-use crate::io::BURST;
+use crate::io::{BURST, LARGEST};
 use crate::testing::VecBuffer;
 use culvert_wire::{ethernet, testing};
 use proptest::prelude::*;
 
 fn buffer() -> Option<VecBuffer> {
-    Some(VecBuffer::new(&[]))
+    Some(VecBuffer::with_room(&[], 128, 9216))
 }
 
 fn captured(hex: &str) -> Vec<u8> {
@@ -39,18 +39,15 @@ fn v6(len: usize, headers: &[u8]) -> Vec<u8> {
     [&header.to_bytes()[..], &body].concat()
 }
 
-fn datas(pieces: Batch<VecBuffer>) -> Vec<Vec<u8>> {
+fn datas(pieces: Vec<VecBuffer>) -> Vec<Vec<u8>> {
     pieces.into_iter().map(|piece| piece.data().to_vec()).collect()
 }
 
 fn split(packet: &[u8], mtu: usize) -> Result<Vec<Vec<u8>>, Error> {
-    let buffer_of = |packet: &[u8]| VecBuffer::with_room(packet, 128, 64);
-    let pieces = if packet[0] >> 4 == 6 {
-        split_v6(buffer_of(packet), mtu, 0x0102_0304, buffer)
-    } else {
-        split_v4(buffer_of(packet), mtu, buffer)
-    };
-    pieces.map(datas)
+    let packet = VecBuffer::new(packet);
+    let is_v6 = packet.data()[0] >> 4 == 6;
+    let pieces = if is_v6 { split_v6(packet, mtu, 0x0102_0304) } else { split_v4(packet, mtu) };
+    pieces?.all(buffer).map(datas)
 }
 
 /// Octet by octet, with no code of the other side: what a receiver makes of IPv4 fragments.
@@ -117,16 +114,31 @@ fn what_cannot_be_split() {
     assert_eq!(split(&v6(100, &[protocol::ROUTING, protocol::DESTINATION_OPTIONS]), 68), Err(Error::Mtu(68)));
     // The header chain of RFC 7112: destination options and the UDP header do not fit into the first.
     assert_eq!(split(&v6(100, &[protocol::DESTINATION_OPTIONS]), 56), Err(Error::Mtu(56)));
-    assert_eq!(split(&v4(8 * (BURST + 1), &[], |_| {}), 28), Err(Error::TooMany));
-    assert_eq!(split(&v4(8 * BURST, &[], |_| {}), 28).unwrap().len(), BURST);
     assert_eq!(split(&captured(testing::FRAGMENT_LATER_V6), 100), Err(Error::Malformed));
     assert_eq!(split(&captured(testing::ECHO_REQUEST_V4)[..50], 40), Err(Error::Malformed));
-    let dry = split_v4(VecBuffer::new(&v4(100, &[], |_| {})), 60, || None);
+    let of = |packet: &[u8]| split_v4(VecBuffer::new(packet), 60).unwrap();
+    let dry = of(&v4(100, &[], |_| {})).all(|| None);
     assert_eq!(dry.map(datas), Err(Error::NoBuffer));
-    let tight = split_v4(VecBuffer::new(&v4(100, &[], |_| {})), 60, || Some(VecBuffer::with_room(&[], 0, 30)));
+    let tight = of(&v4(100, &[], |_| {})).all(|| Some(VecBuffer::with_room(&[], 0, 30)));
     assert_eq!(tight.map(datas), Err(Error::NoBuffer));
-    let no_headroom = split_v6(VecBuffer::with_room(&v6(100, &[]), 7, 0), 80, 1, buffer);
-    assert_eq!(no_headroom.map(datas), Err(Error::NoBuffer));
+}
+
+#[test]
+fn more_pieces_than_a_burst_come_in_several() {
+    let packet = v4(8 * (2 * BURST + 1), &[], |_| {});
+    let mut pieces = split_v4(VecBuffer::new(&packet), 28).unwrap();
+    let lens: Vec<usize> = (0..4).map(|_| pieces.burst(buffer).unwrap().len()).collect();
+    assert_eq!(lens, [BURST, BURST, 1, 0]);
+    // After an error there are none.
+    let mut pieces = split_v4(VecBuffer::new(&packet), 28).unwrap();
+    let mut left = BURST + 3;
+    let mut some = || {
+        left = left.checked_sub(1)?;
+        buffer()
+    };
+    assert_eq!(pieces.burst(&mut some).unwrap().len(), BURST);
+    assert_eq!(pieces.burst(&mut some).unwrap_err(), Error::NoBuffer);
+    assert!(pieces.burst(buffer).unwrap().is_empty());
 }
 
 /// What Scapy makes of the fragments: the packet put together, "different" or nothing.
@@ -164,19 +176,25 @@ fn scapy_puts_the_fragments_together() {
     }
 }
 
+/// Of data: mostly small, some as large as can be, some between.
+fn lengths() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => 1usize..1900, 1 => 1900usize..65_500, 1 => 65_400usize..65_536]
+}
+
 proptest! {
     #[test]
-    fn ipv4_pieces_fit_and_fill(len in 1usize..1900, mtu in 28usize..1500, offset in 0u16..1000, more: bool,
+    fn ipv4_pieces_fit_and_fill(len in lengths(), mtu in 28usize..1500, offset in 0u16..1000, more: bool,
                                 df: bool, words in 0usize..10) {
+        let len = len.min(LARGEST - 20 - 4 * words - 8);
         let len = if more { len.next_multiple_of(8) } else { len };
+        let offset = offset.min(((LARGEST - 20 - 4 * words - len) / 8) as u16);
         let options: Vec<u8> = [148, 4, 0, 0].repeat(words);
         let packet = v4(len, &options, |header| {
             (header.fragment_offset, header.more_fragments, header.dont_fragment) = (offset * 8, more, df);
         });
         let pieces = match split(&packet, mtu) {
             Ok(pieces) => pieces,
-            Err(Error::Mtu(_)) => { prop_assert!(mtu < 20 + 4 * words + 8); return Ok(()); }
-            Err(error) => { prop_assert_eq!(error, Error::TooMany); return Ok(()); }
+            Err(error) => { prop_assert!(error == Error::Mtu(mtu) && mtu < 20 + 4 * words + 8); return Ok(()); }
         };
         prop_assert!(pieces.iter().all(|piece| piece.len() <= mtu));
         let (data, ended) = slow_v4(&pieces);
@@ -194,12 +212,13 @@ proptest! {
     }
 
     #[test]
-    fn whole_packets_come_back(six: bool, len in 8usize..1900, mtu in 300usize..1500, front in 0usize..3) {
+    fn whole_packets_come_back(six: bool, len in lengths(), mtu in 300usize..9000, front in 0usize..3) {
         let headers = [&[][..], &[0], &[0, protocol::ROUTING]][front];
+        let len = len.clamp(8, LARGEST - 40 - 8 * headers.len());
         let packet = if six { v6(len, headers) } else { v4(len, &[], |_| {}) };
         let pieces = split(&packet, mtu).unwrap();
         prop_assert!(pieces.iter().all(|piece| piece.len() <= mtu));
-        let joined = join(pieces.iter().map(|piece| VecBuffer::new(piece))).unwrap();
+        let joined = join(pieces.iter().map(|piece| VecBuffer::new(piece)), VecBuffer::large).unwrap();
         prop_assert_eq!(joined.data(), &packet[..]);
     }
 
