@@ -28,7 +28,7 @@ mod dpdk {
         "rte_eth_stats_get",
         "rte_mempool_avail_count",
         "rte_pktmbuf_pool_create",
-        "rte_pktmbuf_(alloc|free|linearize)",
+        "rte_pktmbuf_(alloc|copy|free|linearize)",
         "rte_rdtsc",
         "rte_get_tsc_hz",
         "rte_strerror",

@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use crossbeam_queue::ArrayQueue;
 use culvert_engine::{BURST, Counters, Io, PortId, Punt};
 use culvert_telemetry::{DropReason, WorkerCounter};
-use dpdk::{Burst, Pool, TxQueue};
+use dpdk::{Burst, HEADROOM, Pool, TxQueue};
 use std::sync::Arc;
 
 /// Frames that other threads want sent by a worker.
@@ -66,20 +66,22 @@ pub struct Exits {
     exits: Vec<Option<Exit>>,
     punts: Arc<Punts>,
     pool: Pool,
+    /// For what is larger than `pool`'s buffers.
+    large: Pool,
     counters: Counters,
     /// Only housekeeping has it.
     host: Option<HostInterface>,
 }
 
 impl Exits {
-    pub fn new(exits: Vec<(PortId, Exit)>, punts: Arc<Punts>, pool: Pool, counters: Counters) -> Self {
+    pub fn new(exits: Vec<(PortId, Exit)>, punts: Arc<Punts>, (pool, large): (Pool, Pool), counters: Counters) -> Self {
         let mut by_port = Vec::new();
         for (port, exit) in exits {
             let index = usize::from(port.0);
             by_port.resize_with(by_port.len().max(index + 1), || None);
             by_port[index] = Some(exit);
         }
-        Self { exits: by_port, punts, pool, counters, host: None }
+        Self { exits: by_port, punts, pool, large, counters, host: None }
     }
 
     pub fn with_host(self, host: Option<HostInterface>) -> Self {
@@ -89,7 +91,7 @@ impl Exits {
     /// What the host's own stack has sent, a burst at most.
     pub fn receive_from_host(&mut self) -> ArrayVec<Packet, BURST> {
         let Some(host) = &mut self.host else { return ArrayVec::new() };
-        host.receive(&self.pool, |reason| self.counters.drop(reason))
+        host.receive(&self.pool, &self.large, |reason| self.counters.drop(reason))
     }
 
     /// Sends what is pending. What finds no room stays so.
@@ -114,8 +116,24 @@ fn send(queue: &mut TxQueue, pending: &mut Burst, counters: &Counters) {
     counters.add(WorkerCounter::TxBytes, before - lengths(pending));
 }
 
+#[cold]
+fn shrunk(packet: Packet, pool: &Pool) -> Result<Packet, Packet> {
+    let fits = packet.0.data().len() <= usize::from(pool.data_len());
+    let copy = if fits { packet.0.copy_to(pool) } else { None };
+    copy.map(Packet).ok_or(packet)
+}
+
 impl Io<Packet> for Exits {
     fn transmit(&mut self, port: PortId, frame: Packet) {
+        // A card may keep a buffer until its ring has gone round.
+        let frame = match self.compact(frame) {
+            Ok(frame) => frame,
+            // No port has an MTU that an ordinary buffer does not hold.
+            Err(large) if large.0.data().len() > usize::from(self.pool.data_len()) => {
+                return self.counters.drop(DropReason::Oversized);
+            }
+            Err(_) => return self.counters.drop(DropReason::NoBuffer),
+        };
         match self.exits.get_mut(usize::from(port.0)).and_then(Option::as_mut) {
             Some(Exit::Own { queue, pending }) => {
                 if pending.is_full() {
@@ -140,6 +158,16 @@ impl Io<Packet> for Exits {
 
     fn allocate(&mut self) -> Option<Packet> {
         self.pool.alloc().map(Packet)
+    }
+
+    fn allocate_large(&mut self, len: usize) -> Option<Packet> {
+        self.large.alloc_for(len).map(Packet)
+    }
+
+    #[inline]
+    fn compact(&mut self, packet: Packet) -> Result<Packet, Packet> {
+        let ordinary = usize::from(self.pool.data_len()) + usize::from(HEADROOM);
+        if packet.0.room() <= ordinary { Ok(packet) } else { shrunk(packet, &self.pool) }
     }
 
     fn to_host(&mut self, packet: Packet) -> Result<(), DropReason> {

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::io::{INBOX, PUNTS};
 use culvert_config::{Config, Memory};
-use dpdk::PoolConfig;
+use dpdk::{LARGEST_DATA, PoolConfig};
 use std::fs;
 use std::path::Path;
 
@@ -13,6 +13,8 @@ pub const DESCRIPTORS: u16 = 1024;
 const CACHE: u32 = 256;
 /// What the neighbour table and the reassembly of fragments may hold back, and some to spare.
 const WAITING: u32 = 3072;
+/// Large buffers. Each serves for as long as one packet is worked on, and nothing waits in one: a few for each thread.
+const LARGE: u32 = 63;
 /// Octets of a buffer besides its data: DPDK's own structures and the room in front.
 const OVERHEAD: u64 = 384;
 /// Ethernet with two VLAN tags and checksum, ESP's padding and trailer, rounded up.
@@ -55,6 +57,20 @@ fn free_huge_pages(dir: &Path) -> u64 {
     sizes.flatten().filter_map(of_size).sum()
 }
 
+/// Octets that a buffer takes.
+fn size_of_one(data_len: u16, memory: dpdk::Memory) -> u64 {
+    let packed = u64::from(data_len) + OVERHEAD;
+    match memory {
+        dpdk::Memory::HugePages => packed,
+        dpdk::Memory::Plain { .. } => packed.next_multiple_of(PAGE),
+    }
+}
+
+/// For packets that fit no line: datagrams put together, frames that came in pieces.
+pub fn large_pool() -> PoolConfig {
+    PoolConfig { name: "culvert-large".to_owned(), buffers: LARGE, data_len: LARGEST_DATA, cache: 0, socket: None }
+}
+
 /// A pool that can never run empty by queues alone, if there is memory for it.
 pub fn pool(config: &Config, memory: dpdk::Memory) -> Result<PoolConfig, Error> {
     let (workers, ports) = (config.dataplane.workers.len() as u32, config.ports().count() as u32);
@@ -62,15 +78,12 @@ pub fn pool(config: &Config, memory: dpdk::Memory) -> Result<PoolConfig, Error> 
     let data_len = (mtu + FRAME_EXTRA).next_multiple_of(64).max(2048);
     let needed = buffers_needed(workers, ports);
     let size = config.dataplane.memory_size;
-    let packed = u64::from(data_len) + OVERHEAD;
-    let one = match memory {
-        dpdk::Memory::HugePages => packed,
-        dpdk::Memory::Plain { .. } => packed.next_multiple_of(PAGE),
-    };
+    let one = size_of_one(data_len, memory);
+    let large = u64::from(LARGE) * size_of_one(LARGEST_DATA, memory);
     // The rest is for the drivers' rings and DPDK's own tables.
-    let fit = u32::try_from(size / 4 * 3 / one).unwrap_or(u32::MAX);
+    let fit = u32::try_from((size / 4 * 3).saturating_sub(large) / one).unwrap_or(u32::MAX);
     if fit < needed {
-        let enough = (u64::from(needed) * one).div_ceil(3) * 4;
+        let enough = (u64::from(needed) * one + large).div_ceil(3) * 4;
         return Err(Error::Memory { given: size / MIB, fit, needed, enough: enough.div_ceil(MIB) });
     }
     // Some more lets bursts wait; much more would only be colder. 2^n - 1 is what DPDK stores best.

@@ -23,7 +23,7 @@ pub struct Share {
 }
 
 /// Opens every port, then starts every port: a port that is missing is noticed before a line goes up.
-pub fn open(eal: &Eal, config: &Config, pool: &Pool) -> Result<Ports, Error> {
+pub fn open(eal: &Eal, config: &Config, pool: &Pool, large: &Pool) -> Result<Ports, Error> {
     let failed = |interface: &Interface| {
         let interface = interface.name.clone();
         move |source| Error::Port { interface, source }
@@ -46,6 +46,7 @@ pub fn open(eal: &Eal, config: &Config, pool: &Pool) -> Result<Ports, Error> {
             // Of a bridge every frame is taken.
             promiscuous: config.bridged_with(&interface.name).is_some(),
             pool: pool.clone(),
+            large: Some(large.clone()),
         };
         let Started { port, rx, tx } = device.start(&port_config).map_err(failed(interface))?;
         tracing::info!(

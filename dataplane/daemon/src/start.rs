@@ -31,7 +31,8 @@ struct Parts<'a> {
     region: Region,
     link: DataplaneEnd,
     eal: Eal,
-    pool: Pool,
+    /// The ordinary one, and that of large buffers.
+    pools: (Pool, Pool),
     ports: Ports,
     stop: &'a Arc<AtomicBool>,
     supervised: bool,
@@ -60,8 +61,9 @@ pub fn run(config: &Config, link_path: &Path, stop: &Arc<AtomicBool>, supervised
         extra: Vec::new(),
     })?;
     let pool = Pool::create(&eal, &pool_config).map_err(|source| Error::Pool { source })?;
-    let ports = ports::open(&eal, config, &pool)?;
-    let parts = Parts { config, link_path, region, link, eal, pool, ports, stop, supervised };
+    let large = Pool::create(&eal, &memory::large_pool()).map_err(|source| Error::Pool { source })?;
+    let ports = ports::open(&eal, config, &pool, &large)?;
+    let parts = Parts { config, link_path, region, link, eal, pools: (pool, large), ports, stop, supervised };
     #[cfg(feature = "ipsec-mb")]
     match MultiBuffer::new() {
         Ok(cipher) => {
@@ -106,7 +108,7 @@ impl Parts<'_> {
             .ok_or_else(no_counters)?;
         let counters = self.counters(HOUSEKEEPING)?;
         let exits =
-            Exits::new(self.ports.exits_by_inbox(&inboxes), Arc::clone(&punts), self.pool.clone(), counters.clone())
+            Exits::new(self.ports.exits_by_inbox(&inboxes), Arc::clone(&punts), self.pools.clone(), counters.clone())
                 .with_host(HostInterface::open(self.config)?);
         let shares = self.ports.deal(&inboxes);
         let mut loops = Vec::new();
@@ -115,7 +117,7 @@ impl Parts<'_> {
         for (index, (Share { rx, exits }, inbox)) in shares.into_iter().zip(inboxes).enumerate() {
             let engine =
                 Worker::new(Arc::clone(&shared), index, A::for_thread()).ok_or_else(no_counters)?.with_fast_path();
-            let exits = Exits::new(exits, Arc::clone(&punts), self.pool.clone(), engine.counters().clone());
+            let exits = Exits::new(exits, Arc::clone(&punts), self.pools.clone(), engine.counters().clone());
             let (idle, stop, shared) = (self.config.dataplane.idle, Arc::clone(&ended), Arc::clone(&shared));
             loops.push(worker::Loop { engine, shared, rx, exits, inbox, clock, idle, stop });
         }

@@ -6,7 +6,7 @@
 //! * A queue belongs to one thread at a time: it is moved out of its port once, at the start, and used by `&mut`.
 //! * A port stops when its handle *and* all of its queues are gone, so no thread can poll a stopped port.
 //! * An [`Mbuf`] is one buffer in one piece, owned by one holder. Packets that came in as chains are copied into one
-//!   buffer, or dropped and counted where they do not fit.
+//!   buffer, of a pool for large packets if need be, or dropped and counted where they do not fit.
 //!
 //! A queue may change threads, and a burst takes packets:
 //! ```
@@ -48,6 +48,6 @@ mod queue;
 pub use eal::{Eal, EalConfig, EalError, Memory, RegisteredThread, rdtsc, version};
 pub use errno::Errno;
 pub use mbuf::{BURST, Burst, HEADROOM, Mbuf};
-pub use pool::{Pool, PoolConfig, PoolError};
+pub use pool::{LARGEST_DATA, Pool, PoolConfig, PoolError};
 pub use port::{Device, DeviceInfo, Link, Port, PortConfig, PortError, Started, Stats};
 pub use queue::{RxQueue, TxQueue};

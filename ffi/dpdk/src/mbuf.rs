@@ -7,6 +7,8 @@ use core::slice;
 use arrayvec::ArrayVec;
 use dpdk_sys::rte_mbuf;
 
+use crate::pool::Pool;
+
 /// The most packets that go through a queue in one call.
 pub const BURST: usize = 32;
 
@@ -167,6 +169,31 @@ impl Mbuf {
     pub fn request_ipv4_checksum(&mut self, l2_len: u16, l3_len: u16) {
         // SAFETY: a live buffer that is borrowed exclusively.
         unsafe { dpdk_sys::culvert_want_ipv4_checksum(self.raw.as_ptr(), l2_len, l3_len) }
+    }
+
+    /// Octets of the buffer: room in front, data and room behind.
+    pub fn room(&self) -> usize {
+        usize::from(self.get_u16(dpdk_sys::CULVERT_MBUF_BUF_LEN))
+    }
+
+    /// Leaves less room in front of an empty buffer, where `len` octets would not fit behind the usual. `false` if they do not
+    /// fit at all.
+    pub(crate) fn make_room(&mut self, len: usize) -> bool {
+        let Some(spare) = self.room().checked_sub(len) else {
+            return false;
+        };
+        self.set_data_off(u16::try_from(spare).unwrap_or(u16::MAX).min(self.data_off()));
+        true
+    }
+
+    /// The packet, and what the card is asked to do with it, in a buffer of another pool: in one piece, also where it is a
+    /// chain. `None` if it does not fit, or if that pool is empty.
+    pub fn copy_to(&self, pool: &Pool) -> Option<Self> {
+        // SAFETY: a live buffer or chain, which is only read; the pool is never freed.
+        let raw = unsafe { dpdk_sys::rte_pktmbuf_copy(self.raw.as_ptr(), pool.as_ptr(), 0, u32::MAX) };
+        // SAFETY: fresh buffers, nobody else's; a chain is freed before anybody sees it.
+        let copy = NonNull::new(raw).map(|raw| unsafe { Self::from_raw(raw) });
+        copy.filter(Self::is_single)
     }
 
     /// In one piece?

@@ -7,13 +7,16 @@ use crate::eal::{Eal, control};
 use crate::errno::Errno;
 use crate::mbuf::{HEADROOM, Mbuf};
 
+/// The most octets that a buffer can have behind its usual room in front: its length is a 16-bit number.
+pub const LARGEST_DATA: u16 = u16::MAX - HEADROOM;
+
 /// What a pool is made of.
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
     pub name: String,
     /// How many buffers; 2^n - 1 wastes the least.
     pub buffers: u32,
-    /// Octets a packet may have, without the room in front of it.
+    /// Octets a packet may have, without the room in front of it; at most [`LARGEST_DATA`].
     pub data_len: u16,
     /// Buffers that each registered thread keeps for itself; at most 512.
     pub cache: u32,
@@ -61,6 +64,11 @@ impl Pool {
         let raw = unsafe { dpdk_sys::rte_pktmbuf_alloc(self.raw.as_ptr()) };
         // SAFETY: a fresh buffer is in one piece and nobody else's.
         NonNull::new(raw).map(|raw| unsafe { Mbuf::from_raw(raw) })
+    }
+
+    /// The same for a packet of `len` octets: with less room in front where that is needed. `None` also when they do not fit.
+    pub fn alloc_for(&self, len: usize) -> Option<Mbuf> {
+        self.alloc().and_then(|mut packet| packet.make_room(len).then_some(packet))
     }
 
     /// Buffers that are in nobody's hands. Exact while all is quiet.

@@ -98,6 +98,8 @@ pub struct PortConfig {
     pub promiscuous: bool,
     /// Where received packets are put.
     pub pool: Pool,
+    /// Where those go that came in pieces and fit no buffer of `pool`; `None` drops them.
+    pub large: Option<Pool>,
 }
 
 /// A port that runs: its handle, and each of its queues once.
@@ -233,7 +235,9 @@ impl Device {
         started?;
         let handle = Arc::new(self.handle);
         Ok(Started {
-            rx: (0..config.rx_queues).map(|queue| RxQueue::new(Arc::clone(&handle), queue)).collect(),
+            rx: (0..config.rx_queues)
+                .map(|queue| RxQueue::new(Arc::clone(&handle), queue, config.large.clone()))
+                .collect(),
             tx: (0..config.tx_queues).map(|queue| TxQueue::new(Arc::clone(&handle), queue)).collect(),
             port: Port { handle, info: self.info },
         })

@@ -5,6 +5,7 @@ use core::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::mbuf::Burst;
+use crate::pool::Pool;
 use crate::port::Handle;
 
 /// One receive queue. Moves between threads, but is never shared.
@@ -12,6 +13,8 @@ use crate::port::Handle;
 pub struct RxQueue {
     port: Arc<Handle>,
     queue: u16,
+    /// Where a chain goes that does not fit its first buffer.
+    large: Option<Pool>,
     unjoinable: u64,
     _not_sync: PhantomData<Cell<()>>,
 }
@@ -26,8 +29,8 @@ pub struct TxQueue {
 
 impl RxQueue {
     /// The port has started, and this is the only value for this queue.
-    pub(crate) fn new(port: Arc<Handle>, queue: u16) -> Self {
-        Self { port, queue, unjoinable: 0, _not_sync: PhantomData }
+    pub(crate) fn new(port: Arc<Handle>, queue: u16, large: Option<Pool>) -> Self {
+        Self { port, queue, large, unjoinable: 0, _not_sync: PhantomData }
     }
 
     /// Fills the burst's free places with what came in; says how many. Never waits.
@@ -53,7 +56,7 @@ impl RxQueue {
         burst.len() - start
     }
 
-    /// Frames that came as chains and did not fit one buffer; they were dropped.
+    /// Frames that came as chains and did not fit one buffer, or found no large one free; they were dropped.
     pub fn unjoinable(&self) -> u64 {
         self.unjoinable
     }
@@ -61,7 +64,14 @@ impl RxQueue {
     #[cold]
     fn join(&mut self, burst: &mut Burst) {
         let before = burst.len();
-        burst.retain(|packet| packet.is_single() || packet.linearize());
+        let large = self.large.as_ref();
+        burst.retain(|packet| {
+            if packet.is_single() || packet.linearize() {
+                return true;
+            }
+            let copy = large.and_then(|pool| packet.copy_to(pool));
+            copy.map(|copy| *packet = copy).is_some()
+        });
         self.unjoinable += (before - burst.len()) as u64;
     }
 }

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use dpdk::{
-    BURST, Burst, Device, Eal, EalConfig, EalError, HEADROOM, Mbuf, Memory, Pool, PoolConfig, PortConfig, Started,
+    BURST, Burst, Device, Eal, EalConfig, EalError, HEADROOM, LARGEST_DATA, Mbuf, Memory, Pool, PoolConfig, PortConfig,
+    Started,
 };
 
 static EAL: OnceLock<Eal> = OnceLock::new();
@@ -40,7 +41,14 @@ fn port_config(pool: &Pool) -> PortConfig {
         mac: None,
         promiscuous: true,
         pool: pool.clone(),
+        large: None,
     }
+}
+
+/// Of the largest buffers there are.
+fn large_pool(name: &str, buffers: u32) -> Pool {
+    let config = PoolConfig { name: name.to_owned(), buffers, data_len: LARGEST_DATA, cache: 0, socket: None };
+    Pool::create(eal(), &config).expect("a pool")
 }
 
 fn start(device: &str, pool: &Pool) -> Started {
@@ -168,6 +176,64 @@ fn a_frame_in_pieces_that_fits_no_buffer_is_dropped_and_counted() {
     assert_eq!(started.rx[0].unjoinable(), 1);
     drop(burst);
     assert_eq!(pool.available(), 255, "all pieces are back");
+}
+
+#[test]
+fn a_frame_in_pieces_goes_into_a_large_buffer() {
+    let (pool, large) = (pool("chains", 255), large_pool("chains-large", 3));
+    let file = capture(&[100, 5000, 200, 9000, 65_000]);
+    let config = PortConfig { large: Some(large.clone()), ..port_config(&pool) };
+    let device = Device::probe(eal(), &format!("net_pcap2,rx_pcap={}", file.path().display())).expect("opens");
+    let mut started = device.start(&config).expect("it starts");
+    let mut burst = Burst::new();
+    assert_eq!(started.rx[0].rx_burst(&mut burst), 5);
+    for (number, (packet, len)) in burst.iter().zip([100, 5000, 200, 9000, 65_000]).enumerate() {
+        assert_eq!((packet.data().len(), packet.headroom()), (len, usize::from(HEADROOM)));
+        assert!(packet.data().iter().all(|octet| usize::from(*octet) == number), "frame {number}");
+    }
+    assert_eq!((started.rx[0].unjoinable(), large.available()), (0, 0));
+    drop(burst);
+    assert_eq!((pool.available(), large.available()), (255, 3), "all are back");
+}
+
+#[test]
+fn where_no_large_buffer_is_free_the_frame_is_dropped_and_counted() {
+    let (pool, large) = (pool("dry", 255), large_pool("dry-large", 1));
+    let file = capture(&[5000, 100, 6000]);
+    let config = PortConfig { large: Some(large.clone()), ..port_config(&pool) };
+    let device = Device::probe(eal(), &format!("net_pcap3,rx_pcap={}", file.path().display())).expect("opens");
+    let mut started = device.start(&config).expect("it starts");
+    let mut burst = Burst::new();
+    assert_eq!(started.rx[0].rx_burst(&mut burst), 2);
+    assert_eq!(burst.iter().map(|packet| packet.data().len()).collect::<Vec<_>>(), [5000, 100]);
+    assert_eq!(started.rx[0].unjoinable(), 1);
+    drop(burst);
+    assert_eq!((pool.available(), large.available()), (255, 1), "all are back");
+}
+
+#[test]
+fn large_buffers_hold_any_ip_packet() {
+    let large = large_pool("large", 3);
+    for (len, headroom) in [(1, 128), (65_407, 128), (65_408, 127), (65_535, 0)] {
+        let mut packet = large.alloc_for(len).expect("a buffer");
+        assert_eq!((packet.headroom(), packet.room()), (headroom, 65_535), "{len}");
+        packet.append(len).expect("room").fill(0x5a);
+        assert_eq!(packet.data().len(), len);
+        assert!(packet.append(packet.tailroom() + 1).is_none());
+        assert!(packet.trim_front(len - 1) && packet.prepend(len - 1).is_some());
+    }
+    assert!(large.alloc_for(65_536).is_none() && large.alloc_for(usize::MAX).is_none());
+    assert_eq!(large.available(), 3);
+    // And back into an ordinary one, where it fits.
+    let small = pool("small", 63);
+    let mut packet = large.alloc_for(60_000).expect("a buffer");
+    packet.append(2048).expect("room").fill(7);
+    let copy = packet.copy_to(&small).expect("it fits");
+    assert_eq!((copy.data(), copy.headroom()), (&[7; 2048][..], usize::from(HEADROOM)));
+    packet.append(1).expect("room");
+    assert!(packet.copy_to(&small).is_none());
+    drop((packet, copy));
+    assert_eq!((large.available(), small.available()), (3, 63));
 }
 
 #[test]

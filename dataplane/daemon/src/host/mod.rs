@@ -46,13 +46,21 @@ impl HostInterface {
     }
 
     /// What the host's stack has sent, a burst at most. `dropped` is told of what found no buffer.
-    pub fn receive(&mut self, pool: &Pool, mut dropped: impl FnMut(DropReason)) -> ArrayVec<Packet, BURST> {
+    pub fn receive(
+        &mut self,
+        pool: &Pool,
+        large: &Pool,
+        mut dropped: impl FnMut(DropReason),
+    ) -> ArrayVec<Packet, BURST> {
         let mut burst = ArrayVec::new();
         // Bounds the round where every packet is dropped.
         for _ in 0..BURST {
             let Ok(len) = self.device.recv(&mut self.frame) else { break };
-            let Some(mut packet) = pool.alloc().map(Packet) else {
-                dropped(DropReason::NoBuffer);
+            // Ordinarily it has the MTU of the wires at most; an administrator may have set another.
+            let is_large = len > usize::from(pool.data_len());
+            let packet = if is_large { large.alloc_for(len) } else { pool.alloc() };
+            let Some(mut packet) = packet.map(Packet) else {
+                dropped(if is_large { DropReason::NoLargeBuffer } else { DropReason::NoBuffer });
                 continue;
             };
             match packet.append(len).zip(self.frame.get(..len)) {
