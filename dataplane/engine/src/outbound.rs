@@ -136,9 +136,7 @@ impl<A: Crypto> Worker<A> {
         oversize: &mut Batch<(Protect<B>, usize)>,
         io: &mut impl Io<B>,
     ) {
-        // RFC 8200 §5: the source of an IPv6 packet may cut it, and of the box's own answers nobody else is to be told.
-        let own_v6 = packet.transit.head.is_v6() && packet.transit.origin == Origin::OwnAnswer;
-        if packet.transit.head.dont_fragment && !own_v6 {
+        if packet.transit.head.dont_fragment && !is_cut_by_source(&packet.transit) {
             let mtu = if packet.transit.head.is_v6() { mtu.max(usize::from(LEAST_V6)) } else { mtu };
             return self.too_big(packet.transit, mtu, io);
         }
@@ -488,15 +486,17 @@ impl GroupOf<'_> {
             return Err(DropReason::NoRoute);
         }
         let len = transit.packet.data().len();
-        if len <= self.inner_mtu { Ok(()) } else { admit_large(sa, &transit.head, len) }
+        if len <= self.inner_mtu { Ok(()) } else { admit_large(sa, transit, len) }
     }
 }
 
 /// May a packet that does not fit be sealed whole, and what comes of it cut?
 #[cold]
-fn admit_large<K>(sa: &OutboundSa<K>, head: &Head, len: usize) -> Result<(), DropReason> {
+fn admit_large<K, B: Buffer>(sa: &OutboundSa<K>, transit: &Transit<B>, len: usize) -> Result<(), DropReason> {
+    let head = &transit.head;
     let whole = !head.dont_fragment && sa.must_go_whole(&head.flow);
     let after = sa.hot.handling.fragment == FragmentWhen::After && sa.hot.shape.is_tunnel();
+    let after = after && !is_cut_by_source(transit);
     let cut_later = (after || whole) && len <= LARGEST_SEALED && may_be_cut(&sa.hot, &head.inner());
     // RFC 2473 §7.1: no IPv6 sender goes below this, so the tunnel packet is cut instead.
     let must_carry = sa.hot.shape.is_tunnel() && head.is_v6() && len <= usize::from(LEAST_V6);
@@ -505,6 +505,11 @@ fn admit_large<K>(sa: &OutboundSa<K>, head: &Head, len: usize) -> Result<(), Dro
         _ if whole => Err(DropReason::FragmentNotAgreed),
         _ => Err(DropReason::TooBig),
     }
+}
+
+/// RFC 8200 §5: the source of an IPv6 packet may cut it, and nobody behind it; of the box's own answers nobody is to be told.
+fn is_cut_by_source<B>(transit: &Transit<B>) -> bool {
+    transit.head.is_v6() && transit.origin == Origin::OwnAnswer
 }
 
 /// May this SA carry such a packet (RFC 4301 §5.1)?

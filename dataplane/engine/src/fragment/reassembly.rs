@@ -148,6 +148,12 @@ impl<B: Buffer, C: Copy + Eq + Hash> Reassembler<B, C> {
         self.expired.pop_front()
     }
 
+    /// What waits.
+    #[cfg(test)]
+    pub fn waiting(&self) -> impl Iterator<Item = &B> {
+        self.waiting.values().flat_map(|datagram| &datagram.pieces).map(|held| &held.packet)
+    }
+
     /// Why how many packets were dropped.
     pub fn poll_lost(&mut self) -> Option<(DropReason, u64)> {
         self.lost.pop_front()

@@ -160,9 +160,15 @@ fn control_gets_messages_that_came_in_pieces_and_sends_such() {
 }
 
 /// An echo request from the peer's outer address.
-pub(super) fn echo_request(is_v6: bool, len: usize) -> VecBuffer {
+fn echo_request(is_v6: bool, len: usize) -> VecBuffer {
+    let packet = large_echo(outer(1, is_v6), outer(7, is_v6), len);
+    frame(mac(1, WAN), mac(7, WAN), &packet)
+}
+
+/// An echo request with so many octets of data.
+pub(super) fn large_echo(source: IpAddr, destination: IpAddr, len: usize) -> Vec<u8> {
     let data = vec![0x42; len];
-    let packet = match (outer(1, is_v6), outer(7, is_v6)) {
+    match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let message = icmpv4::Message::EchoRequest { identifier: 7, sequence: 9, data: &data };
             let mut body = vec![0; message.len()];
@@ -178,8 +184,7 @@ pub(super) fn echo_request(is_v6: bool, len: usize) -> VecBuffer {
             [&header.to_bytes()[..], &body].concat()
         }
         _ => unreachable!("one family"),
-    };
-    frame(mac(1, WAN), mac(7, WAN), &packet)
+    }
 }
 
 #[test]
@@ -274,9 +279,16 @@ fn one_port(site: u8, action: Action) -> Policy {
 
 /// From host 1 to host 7, cut into pieces as a host does.
 fn datagram_in_pieces(is_v6: bool, port: u16) -> (Vec<u8>, Vec<VecBuffer>) {
+    let (whole, pieces) = large_datagram_in_pieces(is_v6, port, 1700, 800);
+    assert_eq!(pieces.len(), 3);
+    (whole, pieces)
+}
+
+/// The same of any length and MTU.
+pub(super) fn large_datagram_in_pieces(is_v6: bool, port: u16, len: usize, mtu: usize) -> (Vec<u8>, Vec<VecBuffer>) {
     let (source, destination) =
         if is_v6 { (ip("fd00:1::2"), ip("fd00:7::2")) } else { (ip("10.1.0.2"), ip("10.7.0.2")) };
-    let mut whole = packet(source, destination, &[0x33; 1700]);
+    let mut whole = packet(source, destination, &vec![0x33; len]);
     let at = if is_v6 { 40 } else { 20 };
     whole[at + 2..at + 4].copy_from_slice(&port.to_be_bytes());
     if !is_v6 {
@@ -285,8 +297,7 @@ fn datagram_in_pieces(is_v6: bool, port: u16) -> (Vec<u8>, Vec<VecBuffer>) {
         let sum = checksum::of(&whole[..20]).to_be_bytes();
         whole[10..12].copy_from_slice(&sum);
     }
-    let pieces = cut(&frame(host_mac(1), mac(1, LAN), &whole), 800);
-    assert_eq!(pieces.len(), 3);
+    let pieces = cut(&frame(host_mac(1), mac(1, LAN), &whole), mtu);
     (whole, pieces)
 }
 

@@ -11,6 +11,7 @@ mod cpu;
 mod flood;
 mod fragments;
 mod host_stack;
+mod large;
 mod lifetimes;
 mod oracle;
 mod path_mtu;

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 const MINUTE: u64 = 60 * SECOND;
 
 /// Sites 1 and 7, the SAs as `change` wants them.
-fn changed_pair(kind: Kind, change: impl Fn(&mut SaSpec)) -> (Gateway, Gateway) {
+pub(super) fn changed_pair(kind: Kind, change: impl Fn(&mut SaSpec)) -> (Gateway, Gateway) {
     let (mut a, mut b) = (Gateway::new(1, 7), Gateway::new(7, 1));
     a.protect(7);
     b.protect(1);

@@ -356,6 +356,45 @@ impl Slow {
     }
 }
 
+/// Of datagrams: most small, some large.
+fn lengths() -> impl Strategy<Value = usize> {
+    prop_oneof![6 => 100usize..1900, 1 => 1900usize..65_495, 1 => 65_400usize..=65_495]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// The same with large fragments: those that would end beyond 65,535 octets are refused by themselves.
+    #[test]
+    fn agrees_with_the_slow_one_on_large_fragments(is_v6: bool, sent in proptest::collection::vec(
+        (0usize..9, 1usize..5, any::<bool>(), 0u8..8), 1..24,
+    )) {
+        const SCALE: usize = 909;
+        let mut reassembler = Tested::new(Limits::default());
+        let mut slow = Slow::default();
+        for (from, len, more, salt) in sent {
+            let to = (from + len) * SCALE;
+            let sent = Sent { source: 1, id: 7, from: from * SCALE, to, more, salt: u8::from(salt == 0) };
+            if !more && from == 0 { continue; }
+            let before = slow.places.len() as u64;
+            let counted = if is_v6 { 0 } else { 20 };
+            let beyond = counted + to * 8 > 65_535;
+            let expected = if beyond { Fate::Dropped } else { slow.put(sent) };
+            let got = put(&mut reassembler, 0, is_v6, sent);
+            let dropped = got.lost.iter().map(|(_, count)| count).sum::<u64>();
+            match expected {
+                Fate::Held => prop_assert_eq!(&got, &Happened::default()),
+                Fate::Whole => {
+                    prop_assert_eq!((&got.whole[..], dropped), (&[slow.places.len()][..], 0));
+                    slow = Slow::default();
+                }
+                Fate::Dropped => prop_assert_eq!((got.whole.len(), dropped), (0, 1)),
+                Fate::Refused => prop_assert_eq!((got.whole.len(), dropped), (0, before + 1)),
+            }
+        }
+    }
+}
+
 proptest! {
     /// Any fragments of a few datagrams in any order, against the slow oracle; and no packet is lost without count.
     #[test]
@@ -397,8 +436,10 @@ proptest! {
 
     /// What was split comes together in any order, some pieces twice, several datagrams at once.
     #[test]
-    fn whatever_the_order(is_v6: bool, lens in proptest::collection::vec(100usize..1900, 1..5),
-                          mtu in 140usize..700, order in proptest::collection::vec(any::<u32>(), 200)) {
+    fn whatever_the_order(is_v6: bool, lens in proptest::collection::vec(lengths(), 1..5),
+                          mtu in 140usize..700, order in proptest::collection::vec(any::<u32>(), 197)) {
+        let longest = lens.iter().copied().max().unwrap_or(0);
+        let mtu = mtu.max(longest / 100 + 64);
         let wholes: Vec<Vec<u8>> = lens.iter().enumerate().map(|(id, len)| {
             let data = vec![id as u8; *len];
             if is_v6 {
@@ -416,9 +457,12 @@ proptest! {
             let split = if is_v6 { split_v6(whole, mtu, id as u32) } else { split_v4(whole, mtu) };
             pieces.extend(split.unwrap().all(buffer).unwrap());
         }
-        let mut pieces: Vec<_> = pieces.into_iter().zip(order).collect();
+        let mut pieces: Vec<_> = {
+            let orders = order.iter().cycle().enumerate().map(|(at, order)| order.rotate_left(at as u32 / 197));
+            pieces.into_iter().zip(orders).collect()
+        };
         pieces.sort_by_key(|(_, order)| *order);
-        let mut reassembler = Tested::new(Limits::default());
+        let mut reassembler = Tested::new(Limits { pieces_per_source: 1024, ..Limits::default() });
         let mut joined = Vec::new();
         for (piece, order) in pieces {
             let before = joined.len();
