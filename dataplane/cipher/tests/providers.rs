@@ -96,7 +96,7 @@ fn agree(packets: &[Packet]) {
 fn providers_agree_on_every_suite_at_every_length() {
     for suite in Suite::all() {
         for esn in [false, true] {
-            let lengths = (0..330).chain([511, 512, 513, 1023, 1400, 1424, 1500, 1600, 9000]);
+            let lengths = (0..330).chain([511, 512, 513, 1023, 1400, 1424, 1500, 1600, 9000, 32_768, 65_000, 65_400]);
             let packets: Vec<Packet> = lengths.map(|len| Packet::new(suite, len, 3 << 32 | 0xfedc_ba98, esn)).collect();
             agree(&packets);
         }
