@@ -107,6 +107,8 @@ pub struct Child {
     pub close_action: Option<Start>,
     /// `populate_from_packet`.
     pub populate: Vec<String>,
+    /// Culvert only: where what does not fit is cut, "before" or "after" sealing.
+    pub fragment: Option<String>,
 }
 
 /// A pair of SAs without IKE.
@@ -205,6 +207,7 @@ impl Connection {
             rekey(into, child.rekey_time.as_deref());
             optional(into, "dpd_action", child.dpd_action.map(Start::word));
             optional(into, "close_action", child.close_action.map(Start::word));
+            optional(into, "fragment", child.fragment.as_deref());
             if !child.populate.is_empty() {
                 list(into, "populate_from_packet", &child.populate);
             }

@@ -73,6 +73,7 @@ fn plan(net: &TwoGateways, site: Site, outer: Family, core: u16) -> GatewayPlan 
         dpd_action: None,
         close_action: None,
         populate: Vec::new(),
+        fragment: None,
     };
     let connection = Connection {
         name: "site".to_owned(),

@@ -162,6 +162,7 @@ impl Ike {
             dpd_action: None,
             close_action: None,
             populate: Vec::new(),
+            fragment: None,
         };
         Connection {
             name: "site".to_owned(),
