@@ -14,8 +14,13 @@ use std::net::IpAddr;
 
 /// The packet in `frame`, each piece in a frame as that one's.
 pub(super) fn cut(frame: &VecBuffer, mtu: usize) -> Vec<VecBuffer> {
+    cut_into(frame, mtu, VecBuffer::ROOM)
+}
+
+/// The same, each in a buffer of so many octets.
+pub(super) fn cut_into(frame: &VecBuffer, mtu: usize, room: usize) -> Vec<VecBuffer> {
     let (header, packet) = ethernet::Repr::parse(frame.data()).unwrap();
-    let buffer = || Some(VecBuffer::new(&[]));
+    let buffer = || Some(VecBuffer::with_room(&[], VecBuffer::HEADROOM, room));
     let packet = VecBuffer::new(packet);
     let pieces = match header.ether_type {
         EtherType::IPV6 => split_v6(packet, mtu, 0x5eed),

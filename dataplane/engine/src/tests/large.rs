@@ -1,7 +1,9 @@
 //! Datagrams larger than a packet buffer: put together, opened, sealed, cut, and never left lying in a large buffer.
 
 use super::answers::{house_drops, icmp_of};
-use super::fragments::{cut, house_all, joined, large_datagram_in_pieces, large_echo, receive_all, routed_pair};
+use super::fragments::{
+    cut, cut_into, house_all, joined, large_datagram_in_pieces, large_echo, receive_all, routed_pair,
+};
 use super::path_mtu::changed_pair;
 use super::rig::*;
 use crate::io::LARGEST;
@@ -393,4 +395,35 @@ fn a_large_ipv6_packet_that_came_sealed_whole_is_told_too_big() {
     let heard =
         a.io.punts.iter().any(|punt| matches!(punt, Punt::Host { packet, .. } if icmp_of(packet.data()).2 == 2));
     assert!(heard, "{:?}", a.io.punts);
+}
+
+#[test]
+fn jumbo_frames_pass_sealed_in_one_piece() {
+    let jumbo = |site, peer| {
+        let mut interfaces = interfaces(site);
+        interfaces.iter_mut().for_each(|interface| interface.mtu = 9000);
+        Gateway::with(Gateway::new(site, peer).region, site, peer, interfaces, &[])
+    };
+    let (mut a, mut b) = (jumbo(1, 7), jumbo(7, 1));
+    a.protect(7);
+    b.protect(1);
+    connect(&mut a, &mut b, Kind::PLAIN, 1);
+    for total in [1_900, 8_900] {
+        let whole = packet(ip("10.1.0.2"), ip("10.7.0.2"), &vec![7; total - 28]);
+        let sent = frame(host_mac(1), mac(1, LAN), &whole);
+        assert_eq!(a.receive_one(LAN, VecBuffer::with_room(sent.data(), 128, 128)), None);
+        let wire = a.sent().pop().unwrap();
+        assert!(inner(&wire).len() > total);
+        assert_eq!(b.receive_one(WAN, wire), None);
+        assert!(inner(&b.sent()[0])[20..] == whole[20..], "{total}");
+    }
+    // In pieces that no ordinary buffer of other tests would hold.
+    let ping = frame(mac(1, WAN), mac(7, WAN), &large_echo(outer(1, false), outer(7, false), 60_000));
+    b.io.room = 9216;
+    let pieces = cut_into(&ping, 9000, 9216);
+    assert_eq!(pieces.len(), 7);
+    let answer = receive_all(&mut b, SECOND, WAN, pieces);
+    assert_eq!(answer.len(), 7);
+    assert!(whole_of(&answer).data().ends_with(&[0x42; 60_000]));
+    assert!(nothing_was_dropped(&a) && nothing_was_dropped(&b));
 }

@@ -28,8 +28,9 @@ pub fn net(text: &str) -> TrafficSelector {
 }
 
 /// Keeps what leaves.
-#[derive(Default)]
 pub struct TestIo {
+    /// Octets of an ordinary buffer.
+    pub room: usize,
     pub sent: Vec<(PortId, VecBuffer)>,
     pub punts: Vec<Punt<VecBuffer>>,
     pub punt_room: Option<usize>,
@@ -40,6 +41,22 @@ pub struct TestIo {
     /// What the host's stack got; `None` where there is no host interface.
     pub host: Option<Vec<VecBuffer>>,
     pub host_room: Option<usize>,
+}
+
+impl Default for TestIo {
+    fn default() -> Self {
+        Self {
+            room: VecBuffer::ROOM,
+            sent: Vec::new(),
+            punts: Vec::new(),
+            punt_room: None,
+            buffers: None,
+            large: None,
+            large_taken: 0,
+            host: None,
+            host_room: None,
+        }
+    }
 }
 
 impl Io<VecBuffer> for TestIo {
@@ -61,7 +78,7 @@ impl Io<VecBuffer> for TestIo {
         if let Some(left) = &mut self.buffers {
             *left = left.checked_sub(1)?;
         }
-        Some(VecBuffer::new(&[]))
+        Some(VecBuffer::with_room(&[], VecBuffer::HEADROOM, self.room))
     }
 
     fn allocate_large(&mut self, len: usize) -> Option<VecBuffer> {
@@ -74,8 +91,8 @@ impl Io<VecBuffer> for TestIo {
 
     fn compact(&mut self, packet: VecBuffer) -> Result<VecBuffer, VecBuffer> {
         match packet.room() {
-            LARGEST if packet.data().len() > VecBuffer::ROOM => Err(packet),
-            LARGEST => Ok(VecBuffer::new(packet.data())),
+            LARGEST if packet.data().len() > self.room => Err(packet),
+            LARGEST => Ok(VecBuffer::with_room(packet.data(), VecBuffer::HEADROOM, self.room - packet.data().len())),
             _ => Ok(packet),
         }
     }
