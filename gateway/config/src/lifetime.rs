@@ -9,6 +9,11 @@ fn tenth_more(value: u64) -> u64 {
     value.saturating_add(value / 10)
 }
 
+/// Rounded up: a limit must not strike before its time, above all not when its SA is just being renewed.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
 impl Connection {
     /// `over_time`, or a tenth of `rekey_time`.
     pub fn over_time(&self) -> Duration {
@@ -46,9 +51,22 @@ impl Child {
             soft_packets: self.rekey_packets,
             hard_packets: self.life_packets.unwrap_or_else(|| tenth_more(self.rekey_packets)),
             soft_seconds: 0,
-            hard_seconds: self.life_time().as_secs(),
+            hard_seconds: whole_seconds(self.life_time()),
             soft_idle: 0,
             hard_idle: self.inactivity.as_secs(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_rounded_up() {
+        let table = [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2), (4400, 5), (3_960_000, 3960)];
+        for (milliseconds, seconds) in table {
+            assert_eq!(whole_seconds(Duration::from_millis(milliseconds)), seconds, "{milliseconds} ms");
         }
     }
 }

@@ -205,6 +205,8 @@ impl Connection {
             optional(into, "mode", child.transport.then_some("transport"));
             text(into, "start_action", child.start.word());
             rekey(into, child.rekey_time.as_deref());
+            // Times of seconds leave no tenth in which a collision could be slept over.
+            optional(into, "life_time", child.rekey_time.as_ref().filter(|time| *time != "0s").map(|_| "60s"));
             optional(into, "dpd_action", child.dpd_action.map(Start::word));
             optional(into, "close_action", child.close_action.map(Start::word));
             optional(into, "fragment", child.fragment.as_deref());
