@@ -43,22 +43,20 @@ fn plan(plans: &mut Plans, fragment: &str) {
     for plan in [&mut plans.a, &mut plans.b] {
         plan.driver = Driver::Pcap;
     }
+    // net_pcap makes hardware addresses by counting: the two ends of the wan must not be both the second.
+    plans.b.ports.reverse();
     plans.a.more = "[[policy]]\nname = \"never\"\naction = \"discard\"\nlocal_ts = [\"10.1.0.0/16\", \
                     \"fd00:1::/64\"]\nremote_ts = [\"0.0.0.0/0[udp/7009]\", \"::/0[udp/7009]\"]\n"
         .to_owned();
 }
 
+/// Between hosts. What the box itself answers leaves in one burst, of which `net_pcap` takes the first frames only: the
+/// engine's own tests have that.
 fn large_both_ways(s: &Scenario) -> Result<(), LabError> {
     let (a, b) = (&s.net.a, &s.net.b);
     for (from, to) in [(a, b), (b, a)] {
         large_ping(&from.host, to.host4)?;
         large_ping(&from.host, to.host6)?;
-        // The box itself, through the tunnel and from its own side.
-        for address in to.lan {
-            let address = address.split('/').next().unwrap_or(address);
-            large_ping(&from.host, address)?;
-            large_ping(&to.host, address)?;
-        }
     }
     for (address, port, arrives) in
         [(b.host4, 7001, true), (b.host6, 7001, true), (b.host4, 7009, false), (b.host6, 7009, false)]
@@ -66,6 +64,12 @@ fn large_both_ways(s: &Scenario) -> Result<(), LabError> {
         assert_eq!(datagram_arrives(&a.host, &b.host, address, port)?, arrives, "{address} {port}");
     }
     Ok(())
+}
+
+/// What both gateways dropped, beside what went wrong.
+fn with_drops(s: &mut Scenario, error: &LabError) -> LabError {
+    let drops = [&mut s.a, &mut s.b].map(|gateway| gateway.culvert().status().map(|status| status.drops));
+    LabError::Status(format!("{error}; drops of A and B: {drops:?}"))
 }
 
 #[test]
@@ -77,7 +81,9 @@ fn large_datagrams_pass_cut_before_or_after_sealing() {
             |s| {
                 s.connect()?;
                 s.ping_all()?;
-                large_both_ways(s)?;
+                if let Err(error) = large_both_ways(s) {
+                    return Err(with_drops(s, &error));
+                }
                 let drops = s.b.culvert().status()?.drops;
                 let of = |reason: &str| drops.get(reason).copied().unwrap_or(0);
                 assert_eq!((of("no_large_buffer"), of("fragment_oversized"), of("oversized")), (0, 0, 0), "{drops:?}");
