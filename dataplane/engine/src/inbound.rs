@@ -353,7 +353,7 @@ pub(crate) fn outer_flow<K>(sa: &InboundSa<K>, local: IpAddr, remote: IpAddr) ->
     flow_between(remote, local, sa.hot.shape.protocol)
 }
 
-fn flow_between(source: IpAddr, destination: IpAddr, protocol: IpsecProtocol) -> Flow {
+pub(crate) fn flow_between(source: IpAddr, destination: IpAddr, protocol: IpsecProtocol) -> Flow {
     let protocol = match protocol {
         IpsecProtocol::Esp => protocol::ESP,
         IpsecProtocol::Ah => protocol::AH,

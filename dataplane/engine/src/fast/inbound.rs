@@ -9,7 +9,7 @@ use crate::esn;
 use crate::fast::key::FlowKey;
 use crate::fast::memo::{Course, Memo};
 use crate::fast::plain::Plain;
-use crate::inbound::{InboundGroup, InboundGroups, of_replay, outer_flow};
+use crate::inbound::{InboundGroup, InboundGroups, flow_between, of_replay, outer_flow};
 use crate::io::{BURST, Io, Origin, PortId};
 use crate::packet::{Head, Inner, Opening};
 use crate::replay::BlockOf;
@@ -19,7 +19,7 @@ use crate::shared::View;
 use crate::topology::Hop;
 use crate::worker::{Batch, Worker};
 use arrayvec::ArrayVec;
-use culvert_model::{Flow, Spi};
+use culvert_model::{Flow, IpsecProtocol, Spi};
 use culvert_telemetry::{DropReason, WorkerCounter};
 use culvert_wire::ipv4::{self, ChecksumMode};
 use culvert_wire::{ethernet, ipv6, protocol, udp};
@@ -70,7 +70,8 @@ impl<A: Crypto> Worker<A> {
         key.is_esp() || key.protocol() == protocol::UDP && crate::classify::carries_esp(view, key.destination_port())
     }
 
-    /// Finds the SA, and holds the packet against it as far as that goes without decrypting (RFC 4303 §3.4.2, §3.4.3).
+    /// Finds the SA, and holds the packet against it as far as that goes without decrypting (RFC 4303 §3.4.2, §3.4.3). Answers
+    /// the SPI where there is no SA.
     #[inline]
     pub(super) fn admit_inbound<B: Buffer>(
         &self,
@@ -79,13 +80,28 @@ impl<A: Crypto> Worker<A> {
         frame: &B,
         (openings, general): (&mut Openings<A::Key>, &mut Overtaking),
         io: &mut impl Io<B>,
-    ) {
-        let Some((offset, spi, low)) = esp_header(card, frame) else { return };
+    ) -> Option<Spi> {
+        let (offset, spi, low) = esp_header(card, frame)?;
+        let Some(group) = self.inbound_group(view.now, spi, &mut openings.groups) else { return Some(spi) };
         // A peer that moves has two outer addresses and one flow inside.
         let mark = spi_mark(spi);
-        if general.may_hold(mark) || self.admit(view, (card, offset), spi, low, openings, io).is_none() {
+        if general.may_hold(mark) || self.admit(view, (card, offset), (group, low), openings, io).is_none() {
             general.add(mark);
         }
+        None
+    }
+
+    /// RFC 4303 §3.4.2: ESP to the box that no SA is for.
+    #[inline]
+    pub(super) fn refuse_stranger<B>(&self, view: &View, card: &mut Card, spi: Option<Spi>, io: &mut impl Io<B>) {
+        let Some(spi) = spi else { return };
+        card.step = Step::Gone;
+        self.counters.drop(DropReason::UnknownSpi);
+        let flow = || {
+            let (source, destination) = card.plain.key.addresses();
+            flow_between(source, destination, IpsecProtocol::Esp)
+        };
+        self.audit(view.now, &self.shared.audited, DropReason::UnknownSpi, (None, Some(spi)), flow, io);
     }
 
     #[inline]
@@ -93,12 +109,10 @@ impl<A: Crypto> Worker<A> {
         &self,
         view: &View,
         (card, offset): (&mut Card, u8),
-        spi: Spi,
-        low: u32,
-        openings: &mut Openings<A::Key>,
+        (at, low): (usize, u32),
+        openings: &Openings<A::Key>,
         io: &mut impl Io<B>,
     ) -> Option<()> {
-        let at = self.inbound_group(view.now, spi, &mut openings.groups)?;
         let (sa, expired) = openings.groups.get(at).and_then(InboundGroup::state)?;
         let shape = sa.hot.shape;
         let least = u16::from(offset) + u16::from(shape.head) + u16::from(shape.alignment) + u16::from(shape.icv);
@@ -115,51 +129,43 @@ impl<A: Crypto> Worker<A> {
         Some(())
     }
 
-    /// Cipher, replay commit, inner packet, counters.
-    pub(super) fn fast_open<B: Buffer>(
+    /// One cipher burst, whatever the SA of each packet.
+    pub(super) fn open_all<B: Buffer>(
         &mut self,
         view: &View,
-        memo: &mut Memo,
         cards: &mut Batch<Card>,
         burst: &mut Batch<B>,
-        openings: &mut Openings<A::Key>,
+        openings: &Openings<A::Key>,
         io: &mut impl Io<B>,
     ) {
         let mut jobs: ArrayVec<Job<'_, A::Key>, BURST> = ArrayVec::new();
-        for (card, frame) in cards.iter().zip(burst.iter_mut()).filter(|(card, _)| card.step == Step::Open) {
-            let Some(sa) = openings.groups.get(usize::from(card.group)).and_then(InboundGroup::sa) else { continue };
+        let mut opened: ArrayVec<&mut Card, BURST> = ArrayVec::new();
+        for (card, frame) in cards.iter_mut().zip(burst.iter_mut()).filter(|(card, _)| card.step == Step::Open) {
+            let sa = openings.groups.get(usize::from(card.group)).and_then(InboundGroup::sa);
             let (start, end) = (ethernet::LEN + usize::from(card.offset), ethernet::LEN + card.len());
-            let data = frame.data_mut().get_mut(start..end).unwrap_or_default();
-            let (sequence, esn) = (card.sequence, sa.hot.esn);
-            jobs.push(Job { key: sa.key.as_ref(), sequence, esn, data, icv: [0; MAX_ICV], ok: false });
+            let Some((sa, data)) = sa.zip(frame.data_mut().get_mut(start..end)) else { continue };
+            let (key, sequence, esn) = (sa.key.as_ref(), card.sequence, sa.hot.esn);
+            jobs.push(Job { key, sequence, esn, data, icv: [0; MAX_ICV], ok: false });
+            opened.push(card);
         }
         self.crypto.open_burst(&mut jobs);
-        let done: ArrayVec<bool, BURST> = jobs.iter().map(|job| job.ok).collect();
-        drop(jobs);
-        for (card, authentic) in cards.iter_mut().filter(|card| card.step == Step::Open).zip(done) {
-            if !authentic {
-                card.step = Step::Gone;
-                if let Some(sa) = openings.groups.get(usize::from(card.group)).and_then(InboundGroup::sa) {
-                    self.refuse(sa, DropReason::IcvFailed, view.now, || outer_of(sa), io);
-                }
+        for (_, card) in jobs.iter().zip(opened).filter(|(job, _)| !job.ok) {
+            card.step = Step::Gone;
+            if let Some(sa) = openings.groups.get(usize::from(card.group)).and_then(InboundGroup::sa) {
+                self.refuse(sa, DropReason::IcvFailed, view.now, || outer_of(sa), io);
             }
         }
-        self.commit_all(view, cards, &openings.groups, io);
-        let mut general = Overtaking::default();
-        for (card, frame) in cards.iter_mut().zip(burst.iter_mut()).filter(|(card, _)| card.step == Step::Open) {
-            card.step = Step::Opened;
-            let Some(group) = openings.groups.get_mut(usize::from(card.group)) else { continue };
-            self.deliver(view, (memo, &general), card, frame, group, io);
-            if card.step == Step::Opened {
-                general.add(pair_inside(card, frame, group));
-            }
-        }
-        self.count_opened(view.now, &mut openings.groups);
     }
 
     /// Only what is authentic moves the window, and before anything is sent on (RFC 4303 §3.4.3). Numbers that follow each
     /// other lie in one word of it and are accepted together.
-    fn commit_all<B>(&self, view: &View, cards: &mut Batch<Card>, groups: &InboundGroups<A::Key>, io: &mut impl Io<B>) {
+    pub(super) fn commit_all<B>(
+        &self,
+        view: &View,
+        cards: &mut Batch<Card>,
+        openings: &Openings<A::Key>,
+        io: &mut impl Io<B>,
+    ) {
         let mut rest = cards.as_mut_slice();
         while let Some(first) = rest.iter().position(|card| card.step == Step::Open) {
             rest = rest.get_mut(first..).unwrap_or_default();
@@ -168,7 +174,7 @@ impl<A: Crypto> Worker<A> {
             let belongs = |card: &Card| card.step != Step::Open || card.group == group && numbers.take(card.sequence);
             let count = rest.iter().map(belongs).take_while(|belongs| *belongs).count();
             let (run, others) = rest.split_at_mut(count.max(1));
-            if let Some(sa) = groups.get(usize::from(group)).and_then(InboundGroup::sa) {
+            if let Some(sa) = openings.groups.get(usize::from(group)).and_then(InboundGroup::sa) {
                 self.commit_run(view, run, (sa, numbers), io);
             }
             rest = others;
@@ -198,15 +204,37 @@ impl<A: Crypto> Worker<A> {
         }
     }
 
+    /// What was inside goes on: in clear, or from here by the general way.
+    pub(super) fn deliver_all<B: Buffer>(
+        &self,
+        view: &View,
+        memo: &mut Memo,
+        cards: &mut Batch<Card>,
+        burst: &mut Batch<B>,
+        openings: &mut Openings<A::Key>,
+        io: &mut impl Io<B>,
+    ) {
+        let (mut general, mut known) = (Overtaking::default(), 0);
+        for (card, frame) in cards.iter_mut().zip(burst.iter_mut()).filter(|(card, _)| card.step == Step::Open) {
+            card.step = Step::Opened;
+            let Some(group) = openings.groups.get_mut(usize::from(card.group)) else { continue };
+            self.deliver(view, (memo, &general, &mut known), card, (frame, group), io);
+            if card.step == Step::Opened {
+                general.add(pair_inside(card, frame, group));
+            }
+        }
+        self.counters.add(WorkerCounter::FlowCacheHits, known);
+        self.count_opened(view.now, &mut openings.groups);
+    }
+
     /// From a decrypted frame to one in clear; what is not plain inside stays [`Step::Opened`], untouched.
     #[inline]
     fn deliver<B: Buffer>(
         &self,
         view: &View,
-        (memo, general): (&mut Memo, &Overtaking),
+        (memo, general, known): (&mut Memo, &Overtaking, &mut u64),
         card: &mut Card,
-        frame: &mut B,
-        group: &mut InboundGroup<A::Key>,
+        (frame, group): (&mut B, &mut InboundGroup<A::Key>),
         io: &mut impl Io<B>,
     ) -> Option<()> {
         let sa = group.sa()?;
@@ -226,10 +254,10 @@ impl<A: Crypto> Worker<A> {
             return None;
         }
         let hash = key.hash(pair);
-        let known = memo.get(&key, hash, view.spd.number).filter(|entry| entry.sa == sa.hot.id);
-        let target = match known.map(|entry| (entry.course(), entry.target)) {
+        let entry = memo.get(&key, hash, view.spd.number).filter(|entry| entry.sa == sa.hot.id);
+        let target = match entry.map(|entry| (entry.course(), entry.target)) {
             Some((Course::Forward, target)) if view.topology.hop_at(target).is_some() => {
-                self.counters.add(WorkerCounter::FlowCacheHits, 1);
+                *known += 1;
                 target
             }
             Some((Course::General, _)) => return None,

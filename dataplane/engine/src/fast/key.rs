@@ -62,6 +62,17 @@ impl FlowKey {
         self.rest & Self::V6 != 0
     }
 
+    /// Source and destination.
+    pub fn addresses(&self) -> (IpAddr, IpAddr) {
+        let [a, b, c, d] = self.addrs;
+        if self.is_v6() {
+            let of = |high: u64, low: u64| IpAddr::from((u128::from(high) << 64 | u128::from(low)).to_be_bytes());
+            (of(a, b), of(c, d))
+        } else {
+            (IpAddr::from(((a >> 32) as u32).to_be_bytes()), IpAddr::from((a as u32).to_be_bytes()))
+        }
+    }
+
     #[inline]
     pub const fn protocol(&self) -> u8 {
         (self.rest >> 24) as u8
@@ -119,6 +130,10 @@ mod tests {
         for other in others {
             assert_ne!(base, other);
             assert_ne!(base.hash(base.pair()), other.hash(other.pair()));
+        }
+        for (source, destination) in [("10.0.0.1", "10.7.0.1"), ("2001:db8::1", "fd00::7")] {
+            let addresses = (source.parse().unwrap(), destination.parse().unwrap());
+            assert_eq!(key(source, destination, 6, (1, 2)).addresses(), addresses);
         }
         assert_eq!((base.protocol(), base.destination_port(), base.is_v6()), (17, 53, false));
         assert!(FlowKey::of("::1".parse().unwrap(), "10.0.0.1".parse().unwrap(), 6, None).is_none());

@@ -12,6 +12,8 @@ pub(crate) enum Course {
     Seal = 2,
     /// On in clear.
     Forward = 3,
+    /// ESP to the box: what the SAD says.
+    Esp = 4,
 }
 
 /// One flow. As long as a cache line.
@@ -33,21 +35,22 @@ impl Entry {
     const NOBODY: Self = Self { key: FlowKey::v4(0, 0, 0), stamp: 0, sa: 0, target: 0 };
 
     pub const fn new(key: FlowKey, spd: u64, course: Course, sa: u64, target: u64) -> Self {
-        Self { key, stamp: spd << 2 | course as u64, sa, target }
+        Self { key, stamp: spd << 3 | course as u64, sa, target }
     }
 
     #[inline]
     pub const fn course(&self) -> Course {
-        match self.stamp & 3 {
+        match self.stamp & 7 {
             2 => Course::Seal,
             3 => Course::Forward,
+            4 => Course::Esp,
             _ => Course::General,
         }
     }
 
     #[inline]
     fn is_of(&self, key: &FlowKey, spd: u64) -> bool {
-        self.stamp >> 2 == spd && self.key == *key
+        self.stamp >> 3 == spd && self.key == *key
     }
 }
 
@@ -127,7 +130,7 @@ mod tests {
         let mut memo = Memo::new(0);
         let key = |n| FlowKey::v4(n, 17, 0);
         assert!(memo.get(&key(1), 9, 1).is_none());
-        for course in [Course::General, Course::Seal, Course::Forward] {
+        for course in [Course::General, Course::Seal, Course::Forward, Course::Esp] {
             memo.put(9, Entry::new(key(1), 1, course, 4, 5));
             let entry = memo.get(&key(1), 9, 1).expect("was put");
             assert_eq!((entry.course(), entry.sa, entry.target), (course, 4, 5));

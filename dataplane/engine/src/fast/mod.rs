@@ -31,7 +31,7 @@ use crate::fast::outbound::Sealings;
 use crate::fast::plain::Plain;
 use crate::forward::put_header;
 use crate::inbound::InboundGroups;
-use crate::io::{Io, Origin, PortId};
+use crate::io::{Io, Origin, PortId, Stage};
 use crate::packet::{Destination, Head, Inner, Opening};
 use crate::policy::search;
 use crate::shared::View;
@@ -93,17 +93,30 @@ impl<A: Crypto> Worker<A> {
         let interface = view.topology.interface(port).filter(|interface| interface.attachment == Attachment::Port)?;
         let mut memo = self.memo.take()?;
         let mut cards = Batch::new();
-        read(&memo, interface, burst, &mut cards);
         let (mut sealings, mut openings) = (Sealings::new(), Openings::new());
+        read(&memo, interface, burst, &mut cards);
+        io.passed(Stage::Read);
         self.look_up_all(view, &mut memo, &mut cards, burst, (&mut sealings, &mut openings), io);
+        io.passed(Stage::LookUp);
         if sealings.are_some() {
-            self.fast_seal(view, &mut cards, burst, &mut sealings);
+            self.encapsulate_all(&mut cards, burst, &mut sealings);
+            io.passed(Stage::Encapsulate);
+            self.seal_all(&mut cards, burst, &sealings);
+            io.passed(Stage::Seal);
+            self.finish_all(view, &mut cards, burst, &mut sealings);
+            io.passed(Stage::Count);
         }
         if openings.are_some() {
-            self.fast_open(view, &mut memo, &mut cards, burst, &mut openings, io);
+            self.open_all(view, &mut cards, burst, &openings, io);
+            io.passed(Stage::Open);
+            self.commit_all(view, &mut cards, &openings, io);
+            io.passed(Stage::Commit);
+            self.deliver_all(view, &mut memo, &mut cards, burst, &mut openings, io);
+            io.passed(Stage::Deliver);
         }
         self.memo = Some(memo);
         let opened = send(&cards, (port, &openings), burst, io);
+        io.passed(Stage::Send);
         (!opened.is_empty()).then(|| Opened { packets: opened, groups: openings.groups })
     }
 
@@ -126,14 +139,17 @@ impl<A: Crypto> Worker<A> {
             if general.may_hold(card.pair) {
                 continue;
             }
-            if self.may_be_esp(view, &card.plain.key) {
-                self.admit_inbound(view, card, frame, (openings, &mut general), io);
-            }
+            let stranger = if self.may_be_esp(view, &card.plain.key) {
+                self.admit_inbound(view, card, frame, (openings, &mut general), io)
+            } else {
+                None
+            };
             if card.step == Step::General
                 && let Some(entry) = self.course_of(view, memo, card, frame, &mut known)
             {
                 match entry.course() {
                     Course::General => {}
+                    Course::Esp => self.refuse_stranger(view, card, stranger, io),
                     Course::Seal => self.admit_outbound(view, card, entry, frame, sealings),
                     Course::Forward => {
                         if let Some(hop) = view.topology.hop_at(entry.target)
@@ -180,8 +196,10 @@ impl<A: Crypto> Worker<A> {
         self.counters.add(WorkerCounter::FlowCacheMisses, 1);
         let head = Head::parse(packet, ChecksumMode::Trusted).ok()?;
         let entry = |course, target| Some(Entry::new(key, view.spd.number, course, sa, target));
-        if head.destination(&view.topology) != Ok(Destination::Elsewhere) {
-            return entry(Course::General, 0);
+        match head.destination(&view.topology) {
+            Ok(Destination::Elsewhere) => {}
+            Ok(Destination::Own) if key.is_esp() && origin == Origin::Clear => return entry(Course::Esp, 0),
+            _ => return entry(Course::General, 0),
         }
         match search(view, &head.flow, false, origin) {
             Verdict::Protect { child, pfp: Pfp::NONE, .. } if origin == Origin::Clear => {

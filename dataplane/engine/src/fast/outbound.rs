@@ -80,10 +80,9 @@ impl<A: Crypto> Worker<A> {
         Some(*hint)
     }
 
-    /// Numbers, headers, cipher, counters.
-    pub(super) fn fast_seal<B: Buffer>(
-        &mut self,
-        view: &View,
+    /// Numbers for all, by one atomic operation for each SA; headers and trailers.
+    pub(super) fn encapsulate_all<B: Buffer>(
+        &self,
         cards: &mut Batch<Card>,
         burst: &mut Batch<B>,
         sealings: &mut Sealings<A::Key>,
@@ -91,12 +90,10 @@ impl<A: Crypto> Worker<A> {
         for group in &mut sealings.groups {
             group.reserve();
         }
-        let mut jobs: ArrayVec<Job<'_, A::Key>, BURST> = ArrayVec::new();
-        let mut failed = 0;
         for (card, frame) in cards.iter_mut().zip(burst.iter_mut()).filter(|(card, _)| card.step == Step::Seal) {
-            let Some(group) = sealings.groups.get_mut(usize::from(card.group)) else { continue };
             // Without a number the packet is as it came: the general way says why.
             card.step = Step::General;
+            let Some(group) = sealings.groups.get_mut(usize::from(card.group)) else { continue };
             let Some(sequence) = group.take_number() else { continue };
             let Some(way) = group.way() else { continue };
             if let Some(offset) = encapsulate(card, frame, way, sequence) {
@@ -106,35 +103,45 @@ impl<A: Crypto> Worker<A> {
                 self.counters.drop(DropReason::NoHeadroom);
             }
         }
-        let Sealings { groups, .. } = &*sealings;
-        for (card, frame) in cards.iter().zip(burst.iter_mut()).filter(|(card, _)| card.step == Step::Seal) {
-            let Some(sa) = groups.get(usize::from(card.group)).and_then(OutboundGroup::fast) else { continue };
-            let data = frame.data_mut().get_mut(usize::from(card.offset)..).unwrap_or_default();
-            jobs.push(Job {
-                key: sa.key.as_ref(),
-                sequence: card.sequence,
-                esn: sa.hot.esn,
-                data,
-                icv: [0; MAX_ICV],
-                ok: false,
-            });
+    }
+
+    /// One cipher burst, whatever the SA of each packet.
+    pub(super) fn seal_all<B: Buffer>(
+        &mut self,
+        cards: &mut Batch<Card>,
+        burst: &mut Batch<B>,
+        sealings: &Sealings<A::Key>,
+    ) {
+        let mut jobs: ArrayVec<Job<'_, A::Key>, BURST> = ArrayVec::new();
+        let mut sealed: ArrayVec<&mut Step, BURST> = ArrayVec::new();
+        for (card, frame) in cards.iter_mut().zip(burst.iter_mut()).filter(|(card, _)| card.step == Step::Seal) {
+            let sa = sealings.groups.get(usize::from(card.group)).and_then(OutboundGroup::way).map(|way| way.0);
+            let data = frame.data_mut().get_mut(usize::from(card.offset)..);
+            let Some((sa, data)) = sa.zip(data) else { continue };
+            let (key, sequence, esn) = (sa.key.as_ref(), card.sequence, sa.hot.esn);
+            jobs.push(Job { key, sequence, esn, data, icv: [0; MAX_ICV], ok: false });
+            sealed.push(&mut card.step);
         }
         self.crypto.seal_burst(&mut jobs);
-        let done: ArrayVec<bool, BURST> = jobs.iter().map(|job| job.ok).collect();
-        drop(jobs);
-        let mut done = done.into_iter();
-        for (card, frame) in cards.iter_mut().zip(burst.iter_mut()).filter(|(card, _)| card.step == Step::Seal) {
-            let sealed = done.next() == Some(true);
-            card.step = Step::Gone;
-            let Some(group) = sealings.groups.get_mut(usize::from(card.group)) else { continue };
-            if !sealed {
-                failed += 1;
-                continue;
+        for (job, step) in jobs.iter().zip(sealed) {
+            if !job.ok {
+                *step = Step::Gone;
+                self.counters.drop(DropReason::SealFailed);
             }
-            card.step = finish(card, frame, group, &self.counters);
         }
-        if failed > 0 {
-            self.counters.drops(DropReason::SealFailed, failed);
+    }
+
+    /// Counts, for each SA once; what is left to be written of the headers.
+    pub(super) fn finish_all<B: Buffer>(
+        &self,
+        view: &View,
+        cards: &mut Batch<Card>,
+        burst: &mut Batch<B>,
+        sealings: &mut Sealings<A::Key>,
+    ) {
+        for (card, frame) in cards.iter_mut().zip(burst.iter_mut()).filter(|(card, _)| card.step == Step::Seal) {
+            let group = sealings.groups.get_mut(usize::from(card.group));
+            card.step = group.map_or(Step::Gone, |group| finish(card, frame, group, &self.counters));
         }
         self.count_sealed(view.now, &sealings.groups);
     }
