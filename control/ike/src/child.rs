@@ -45,6 +45,10 @@ impl Lane {
         let words = || local_ts.iter().chain(remote_ts).map(ToString::to_string).collect::<Vec<_>>().join(" ");
         Self { child: config.id, values: if populated { words() } else { String::new() } }
     }
+
+    pub fn child(&self) -> ChildId {
+        self.child
+    }
 }
 
 pub(crate) struct ChildSa {

@@ -153,8 +153,13 @@ impl Default for Settings {
 }
 
 impl Config {
-    /// The key for a pair of identities; more specific entries first.
-    pub(crate) fn psk(&self, local: &Identity, remote: &Identity) -> Option<&SecretKey> {
+    /// The key for a pair of identities; more specific entries first. `among`: places of all secrets that may be it.
+    pub(crate) fn psk(
+        &self,
+        among: impl Iterator<Item = usize>,
+        local: &Identity,
+        remote: &Identity,
+    ) -> Option<&SecretKey> {
         let has = |secret: &Secret, id: &Identity| secret.ids.iter().any(|i| i.matches(id));
         // One that names this box or the peer beside somebody else is meant for those two.
         let only = |secret: &Secret, id: &Identity| secret.ids.iter().all(|i| i.matches(id));
@@ -165,20 +170,10 @@ impl Config {
             _ if secret.ids.is_empty() => Some(0),
             _ => None,
         };
-        let ranked = self.secrets.iter().filter_map(|s| Some((rank(s)?, s)));
+        let ranked =
+            among.filter_map(|at| self.secrets.get(at).and_then(|s| Some((rank(s)?, core::cmp::Reverse(at), s))));
         // The first of the best, so that the order in the file decides ties.
-        ranked
-            .fold(None, |best: Option<(i32, &Secret)>, next| match best {
-                Some(best) if best.0 >= next.0 => Some(best),
-                _ => Some(next),
-            })
-            .map(|(_, secret)| &secret.psk)
-    }
-
-    pub(crate) fn child(&self, id: ChildId) -> Option<(usize, &Connection, &Child)> {
-        let found = self.connections.iter().enumerate();
-        let mut found = found.flat_map(|(i, conn)| conn.children.iter().map(move |child| (i, conn, child)));
-        found.find(|(_, _, child)| child.id == id)
+        ranked.max_by_key(|(rank, at, _)| (*rank, *at)).map(|(.., secret)| &secret.psk)
     }
 }
 
@@ -198,6 +193,14 @@ impl Connection {
 mod tests {
     use super::*;
 
+    fn found<'a>(config: &'a Config, local: &Identity, remote: &Identity) -> Option<&'a SecretKey> {
+        let directory = crate::directory::Directory::new(&config.connections, &config.secrets);
+        let found = config.psk(directory.secrets(local, remote), local, remote);
+        // The directory leaves none out.
+        assert_eq!(found, config.psk(0..config.secrets.len(), local, remote));
+        found
+    }
+
     #[test]
     fn the_more_specific_secret_wins() {
         let id = |t: &str| t.parse::<Identity>().expect("identity");
@@ -211,13 +214,13 @@ mod tests {
             ],
             ..Config::default()
         };
-        let psk = |l: &str, r: &str| config.psk(&id(l), &id(r)).map(|k| k.expose().to_vec());
+        let psk = |l: &str, r: &str| found(&config, &id(l), &id(r)).map(|k| k.expose().to_vec());
         assert_eq!(psk("a", "b"), Some(b"ab".to_vec()));
         assert_eq!(psk("x", "b"), Some(b"b".to_vec()));
         assert_eq!(psk("a", "d"), Some(b"any".to_vec()));
         for others in [["a", "c"], ["c", "b"]] {
             let config = Config { secrets: vec![secret(&others, b"theirs")], ..Config::default() };
-            assert_eq!(config.psk(&id("a"), &id("b")), None, "{others:?}");
+            assert_eq!(found(&config, &id("a"), &id("b")), None, "{others:?}");
         }
     }
 }

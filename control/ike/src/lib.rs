@@ -7,6 +7,7 @@ mod channel;
 mod child;
 mod config;
 mod cookie;
+mod directory;
 mod drive;
 mod endpoint;
 mod exchange;

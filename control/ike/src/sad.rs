@@ -4,7 +4,7 @@
 use crate::{Output, SpiSource};
 use culvert_model::{Direction, SaSpec, SlotIndex, Spi};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Instant,
 };
 
@@ -12,14 +12,15 @@ use std::{
 enum State {
     Allocated,
     Installed(Spi, Direction),
-    /// Installed, and to be removed at that time.
-    Lingering(Spi, Direction, Instant),
+    /// Installed, and to be removed at its time.
+    Lingering(Spi, Direction),
     Removing,
 }
 
 pub(crate) struct Sad {
     spis: Box<dyn SpiSource>,
     slots: BTreeMap<SlotIndex, State>,
+    lingering: BTreeSet<(Instant, SlotIndex)>,
     tokens: BTreeMap<u64, (SlotIndex, bool)>,
     next_token: u64,
     /// After a shutdown nothing lingers.
@@ -35,7 +36,14 @@ pub(crate) enum Acknowledged {
 
 impl Sad {
     pub fn new(spis: Box<dyn SpiSource>) -> Self {
-        Self { spis, slots: BTreeMap::new(), tokens: BTreeMap::new(), next_token: 1, hurry: false }
+        Self {
+            spis,
+            slots: BTreeMap::new(),
+            lingering: BTreeSet::new(),
+            tokens: BTreeMap::new(),
+            next_token: 1,
+            hurry: false,
+        }
     }
 
     pub fn inbound(&mut self) -> Option<(Spi, SlotIndex)> {
@@ -78,7 +86,7 @@ impl Sad {
                 self.slots.remove(&slot);
                 self.spis.release(slot);
             }
-            Some(State::Installed(spi, direction) | State::Lingering(spi, direction, _)) => {
+            Some(State::Installed(spi, direction) | State::Lingering(spi, direction)) => {
                 let token = self.token(slot, false);
                 self.slots.insert(slot, State::Removing);
                 outputs.push_back(Output::Remove { token, slot, spi, direction });
@@ -91,7 +99,8 @@ impl Sad {
     pub fn drop_at(&mut self, outputs: &mut VecDeque<Output>, slot: SlotIndex, at: Instant) {
         match self.slots.get(&slot).copied() {
             Some(State::Installed(spi, direction)) if !self.hurry => {
-                self.slots.insert(slot, State::Lingering(spi, direction, at));
+                self.slots.insert(slot, State::Lingering(spi, direction));
+                self.lingering.insert((at, slot));
             }
             Some(State::Lingering(..)) if !self.hurry => {}
             _ => self.drop_now(outputs, slot),
@@ -112,14 +121,16 @@ impl Sad {
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.slots.values().filter_map(|s| if let State::Lingering(_, _, at) = s { Some(*at) } else { None }).min()
+        self.lingering.first().map(|(at, _)| *at)
     }
 
     pub fn handle_timeout(&mut self, outputs: &mut VecDeque<Output>, now: Instant) {
-        let due = |s: &State| matches!(s, State::Lingering(_, _, at) if *at <= now || self.hurry);
-        let slots: Vec<_> = self.slots.iter().filter(|(_, s)| due(s)).map(|(slot, _)| *slot).collect();
-        for slot in slots {
-            self.drop_now(outputs, slot);
+        while let Some((at, slot)) = self.lingering.first().copied().filter(|(at, _)| *at <= now || self.hurry) {
+            self.lingering.remove(&(at, slot));
+            // It may have gone before its time, and the slot may be another's by now.
+            if let Some(State::Lingering(..)) = self.slots.get(&slot) {
+                self.drop_now(outputs, slot);
+            }
         }
     }
 

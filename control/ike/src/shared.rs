@@ -3,13 +3,13 @@
 use crate::child::Lane;
 use crate::{
     ComputeJob, ComputeToken, Config, Datagram, DownReason, FailureReason, Output, Report, Step, api::Work,
-    child::ChildSa, cookie::Cookies, message::IkeSpi, sa::IkeSa, sad::Sad,
+    child::ChildSa, cookie::Cookies, directory::Directory, message::IkeSpi, sa::IkeSa, sad::Sad,
 };
 use core::time::Duration;
 use culvert_crypto::Provider;
-use culvert_model::SlotIndex;
+use culvert_model::{Identity, SecretKey, SlotIndex};
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::Arc,
     time::Instant,
@@ -58,6 +58,7 @@ pub(crate) enum Deferred {
 
 pub(crate) struct Core {
     pub config: Config,
+    pub directory: Directory,
     pub provider: Arc<dyn Provider>,
     pub sad: Sad,
     pub outputs: VecDeque<Output>,
@@ -67,14 +68,15 @@ pub(crate) struct Core {
     /// The outbound SA of each child, or of each of its values, by its slot.
     pub current: BTreeMap<Lane, SlotIndex>,
     pub shutdown: bool,
-    /// Connections with an established IKE SA.
-    pub established: BTreeSet<usize>,
+    /// Connections with established IKE SAs, and how many.
+    established: BTreeMap<usize, u32>,
     next: u64,
 }
 
 impl Core {
     pub fn new(config: Config, provider: Arc<dyn Provider>, sad: Sad) -> Self {
         Self {
+            directory: Directory::new(&config.connections, &config.secrets),
             config,
             provider,
             sad,
@@ -84,14 +86,32 @@ impl Core {
             computes: BTreeMap::new(),
             current: BTreeMap::new(),
             shutdown: false,
-            established: BTreeSet::new(),
+            established: BTreeMap::new(),
             next: 1,
         }
     }
 
     /// Is there an established IKE SA for the connection?
     pub fn has_peer(&self, conn: Option<usize>) -> bool {
-        conn.is_some_and(|c| self.established.contains(&c))
+        conn.is_some_and(|c| self.established.contains_key(&c))
+    }
+
+    pub fn gained_peer(&mut self, conn: usize) {
+        *self.established.entry(conn).or_default() += 1;
+    }
+
+    pub fn lost_peer(&mut self, conn: usize) {
+        if let Some(count) = self.established.get_mut(&conn) {
+            *count -= 1;
+            if *count == 0 {
+                self.established.remove(&conn);
+            }
+        }
+    }
+
+    /// The key for a pair of identities.
+    pub fn psk(&self, local: &Identity, remote: &Identity) -> Option<&SecretKey> {
+        self.config.psk(self.directory.secrets(local, remote), local, remote)
     }
 
     /// A number that was not given before.

@@ -8,40 +8,14 @@ use crate::{
 };
 use core::time::Duration;
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     time::Instant,
 };
 
-/// What is wanted of one connection, and how it went so far.
-#[derive(Default)]
-pub(super) struct Attempts {
-    /// Children to bring up, and not before when.
-    pub(super) wanted: BTreeMap<usize, Instant>,
-    failures: u32,
-}
-
-impl Attempts {
-    pub fn next_timeout(&self) -> Option<Instant> {
-        self.wanted.values().min().copied()
-    }
-
-    pub fn forget(&mut self, child: Option<usize>) {
-        if let Some(child) = child {
-            self.wanted.remove(&child);
-        }
-    }
-
-    pub fn succeeded(&mut self) {
-        self.failures = 0;
-    }
-}
-
 impl Endpoint {
     pub(super) fn want(&mut self, _now: Instant, conn: usize, child: usize, at: Instant) {
-        if let Some(attempts) = self.attempts.get_mut(&conn).filter(|_| !self.core.shutdown) {
-            let entry = attempts.wanted.entry(child).or_insert(at);
-            *entry = at.min(*entry);
+        if !self.core.shutdown && self.core.config.connections.get(conn).is_some() {
+            self.attempts.want(conn, child, at);
         }
     }
 
@@ -59,48 +33,34 @@ impl Endpoint {
         if self.core.shutdown {
             return;
         }
-        let due = self
-            .attempts
-            .iter()
-            .flat_map(|(conn, a)| a.wanted.iter().filter(|(_, at)| **at <= now).map(move |(child, _)| (*conn, *child)));
-        let due: Vec<_> = due.collect();
-        for (conn, child) in due {
+        for (conn, child) in self.attempts.due(now) {
             self.bring_up(now, conn, child);
         }
     }
 
     fn bring_up(&mut self, now: Instant, conn: usize, child: usize) {
-        let of = |sa: &&IkeSa| sa.conn == Some(conn);
-        let served = self.sas.values().filter(of).filter_map(IkeSa::usable).any(|e| e.serves(child));
-        let connecting = self.sas.values().filter(of).any(IkeSa::is_connecting);
-        let usable = self.sas.values().filter(of).filter(|sa| sa.usable().is_some()).map(|sa| sa.id).next_back();
+        let served = self.sas.of_conn(conn).filter_map(IkeSa::usable).any(|e| e.serves(child));
+        let connecting = self.sas.of_conn(conn).any(IkeSa::is_connecting);
+        let usable = self.sas.of_conn(conn).filter(|sa| sa.usable().is_some()).map(|sa| sa.id).next_back();
         if served {
-            self.unwant(conn, child);
+            self.attempts.forget(conn, child);
         } else if let Some(id) = usable {
-            self.unwant(conn, child);
-            if let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
+            self.attempts.forget(conn, child);
+            if let Some(e) = self.sas.get_mut(id).and_then(IkeSa::established_mut) {
                 e.enqueue(now, TaskKind::CreateChild { child });
             }
         } else if connecting {
             // It is looked at again when that IKE SA stands or has failed.
             let pause = self.core.config.settings.retry_first;
-            if let Some(at) = self.attempts.get_mut(&conn).and_then(|a| a.wanted.get_mut(&child)) {
-                *at = now + pause;
-            }
+            self.attempts.postpone(conn, child, now + pause);
         } else {
             self.dial(now, conn, child);
         }
     }
 
-    fn unwant(&mut self, conn: usize, child: usize) {
-        if let Some(attempts) = self.attempts.get_mut(&conn) {
-            attempts.wanted.remove(&child);
-        }
-    }
-
     fn dial(&mut self, now: Instant, conn: usize, child: usize) {
         let Some(config) = self.core.config.connections.get(conn) else { return };
-        let failures = self.attempts.get(&conn).map_or(0, |a| a.failures);
+        let failures = self.attempts.failures(conn);
         let remotes = config.dialable();
         let nth = usize::try_from(failures).unwrap_or(0).checked_rem(remotes.len()).unwrap_or(0);
         let remote = remotes.get(nth).copied();
@@ -119,10 +79,8 @@ impl Endpoint {
             Ok(sa) => {
                 // In the list until it stands: a failure finds it there.
                 let pause = self.core.config.settings.retry_first;
-                if let Some(at) = self.attempts.get_mut(&conn).and_then(|a| a.wanted.get_mut(&child)) {
-                    *at = now + pause;
-                }
-                self.adopt(sa);
+                self.attempts.postpone(conn, child, now + pause);
+                self.sas.insert(sa);
             }
             Err(reason) => self.failed(now, conn, child, unknown, Step::IkeSaInit, reason),
         }
@@ -137,9 +95,9 @@ impl Endpoint {
         step: Step,
         reason: FailureReason,
     ) {
-        let peer = self.sas.get(&sa).map(|sa| sa.path.remote);
+        let peer = self.sas.get(sa).map(|sa| sa.path.remote);
         let Some(peer) = peer else { return };
-        match child.or_else(|| self.attempts.get(&conn).and_then(|a| a.wanted.keys().next().copied())) {
+        match child.or_else(|| self.attempts.first_wanted(conn)) {
             Some(child) => self.failed(now, conn, child, peer, step, reason),
             None => {
                 let connection = Some(self.core.connection_name(conn));
@@ -168,22 +126,18 @@ impl Endpoint {
         let Some(config) = self.core.config.connections.get(conn) else { return };
         let (tries, connection) = (config.keyingtries, config.name.clone());
         let name = config.children.get(child).map(|c| c.name.clone());
-        let Some(attempts) = self.attempts.get_mut(&conn) else { return };
-        attempts.failures = attempts.failures.saturating_add(1);
-        let failures = attempts.failures;
+        let failures = self.attempts.failed(conn);
         let again = persistent || tries == 0 || failures < tries;
         let pause = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(most);
         let retry_in = again.then(|| pause + self.core.jitter(pause / 4 + Duration::from_millis(1)));
-        let Some(attempts) = self.attempts.get_mut(&conn) else { return };
         match retry_in {
-            // All that wait for this connection wait together.
             Some(pause) => {
-                attempts.wanted.insert(child, now + pause);
-                attempts.wanted.values_mut().for_each(|at| *at = (*at).max(now + pause));
+                self.attempts.put(conn, child, now + pause);
+                self.attempts.postpone_all(conn, now + pause);
             }
             None => {
-                attempts.wanted.remove(&child);
-                attempts.failures = 0;
+                self.attempts.forget(conn, child);
+                self.attempts.succeeded(conn);
             }
         }
         let connection = Some(connection);

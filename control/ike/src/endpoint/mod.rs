@@ -1,42 +1,41 @@
 //! The sans-I/O machine: all IKE SAs of one gateway.
 
+mod attempts;
 mod connect;
 mod populate;
 mod receive;
 mod select;
 mod snapshot;
+mod table;
 
 use crate::{
     Config, DownReason, Event, InstallFailed, Output, SpiSource,
     exchange::sa_init::FirstAnswer,
-    message::IkeSpi,
     sa::{IkeSa, Phase, State, TaskKind, Wait},
     sad::{Acknowledged, Sad},
     shared::{Core, Deferred, SaId},
 };
-use connect::Attempts;
+use attempts::Attempts;
 use culvert_crypto::Provider;
 use culvert_model::{Direction, SlotIndex, Spi};
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
+use table::Table;
 
 /// Call a `handle_*`, then `poll_output` until it is empty, then sleep until `poll_timeout`. Nothing happens between
 /// calls. Each `Output::Install`, `Remove` and `Compute` must come back as `Event::Done` or `Event::Computed`.
 pub struct Endpoint {
     core: Core,
-    sas: BTreeMap<SaId, IkeSa>,
-    by_spi: BTreeMap<IkeSpi, SaId>,
-    attempts: BTreeMap<usize, Attempts>,
+    sas: Table,
+    attempts: Attempts,
     shutdown_until: Option<Instant>,
 }
 
 impl Endpoint {
     pub fn new(config: Config, provider: Arc<dyn Provider>, spis: Box<dyn SpiSource>) -> Self {
-        let attempts = (0..config.connections.len()).map(|conn| (conn, Attempts::default())).collect();
         Self {
             core: Core::new(config, provider, Sad::new(spis)),
-            sas: BTreeMap::new(),
-            by_spi: BTreeMap::new(),
-            attempts,
+            sas: Table::default(),
+            attempts: Attempts::default(),
             shutdown_until: None,
         }
     }
@@ -88,24 +87,22 @@ impl Endpoint {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        let ids: Vec<_> = self
-            .sas
-            .iter()
-            .filter(|(_, sa)| sa.next_timeout().is_some_and(|at| at <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ids {
-            self.step(id, |sa, core| sa.handle_timeout(now, core));
+        let due = self.sas.take_due(now);
+        for id in &due {
+            if self.sas.get(*id).and_then(IkeSa::next_timeout).is_some_and(|at| at <= now) {
+                self.step(*id, |sa, core| sa.handle_timeout(now, core));
+            }
         }
         self.core.sad.handle_timeout(&mut self.core.outputs, now);
-        self.dpd(now);
-        self.settle_duplicates(now);
+        self.dpd(now, &due);
+        self.settle_duplicates(now, &due);
         self.settle(now);
         if self.shutdown_until.is_some_and(|at| at <= now) {
-            let ids: Vec<_> = self.sas.keys().copied().collect();
-            for id in ids {
-                self.step(id, |sa, core| sa.vanish(now, core, DownReason::Terminated));
-                self.sas.remove(&id);
+            for id in self.sas.ids() {
+                self.step(id, |sa, core| {
+                    sa.vanish(now, core, DownReason::Terminated);
+                    sa.state = State::Gone;
+                });
             }
             self.shutdown_until = None;
             self.settle(now);
@@ -117,27 +114,24 @@ impl Endpoint {
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let sas = self.sas.values().filter_map(IkeSa::next_timeout);
-        let dpd = self.sas.values().filter_map(|sa| self.dpd_at(sa));
-        let attempts = self.attempts.values().filter_map(Attempts::next_timeout).filter(|_| !self.core.shutdown);
-        let own = [self.core.sad.next_timeout(), self.shutdown_until].into_iter().flatten();
-        sas.chain(dpd).chain(attempts).chain(own).min()
+        let attempts = self.attempts.next_timeout().filter(|_| !self.core.shutdown);
+        let all = [self.sas.next_timeout(), attempts, self.core.sad.next_timeout(), self.shutdown_until];
+        all.into_iter().flatten().min()
     }
 
     /// After `Event::Shutdown`: everything is deleted and acknowledged, or the wait is over; all slots are free.
     pub fn is_idle(&self) -> bool {
         let over = |sa: &IkeSa| sa.established().is_some_and(|e| matches!(e.phase, Phase::Closed(_)));
-        self.core.shutdown && self.sas.values().all(over) && self.core.sad.is_empty()
+        self.core.shutdown && self.sas.iter().all(over) && self.core.sad.is_empty()
     }
 
     fn find_child(&self, id: culvert_model::ChildId) -> Option<(usize, usize)> {
-        let (conn, config, _) = self.core.config.child(id)?;
-        Some((conn, config.children.iter().position(|c| c.id == id)?))
+        self.core.directory.child(id)
     }
 
     /// One step of one IKE SA, then what became possible by it.
     fn step(&mut self, id: SaId, step: impl FnOnce(&mut IkeSa, &mut Core)) {
-        if let Some(sa) = self.sas.get_mut(&id) {
+        if let Some(sa) = self.sas.get_mut(id) {
             step(sa, &mut self.core);
         }
     }
@@ -146,30 +140,29 @@ impl Endpoint {
     fn settle(&mut self, now: Instant) {
         loop {
             while let Some(deferred) = self.core.deferred.pop_front() {
+                self.refresh();
                 self.run(now, deferred);
             }
-            let gone: Vec<_> =
-                self.sas.iter().filter(|(_, sa)| matches!(sa.state, State::Gone)).map(|(id, _)| *id).collect();
-            for id in gone {
-                if let Some(sa) = self.sas.remove(&id) {
-                    self.by_spi.remove(&sa.local_spi);
+            self.refresh();
+            self.sas.sweep();
+            self.pump(now);
+            for id in self.sas.take_waiting() {
+                if let Some(sa) = self.sas.get_mut_quietly(id) {
+                    sa.run_tasks(now, &mut self.core);
                 }
             }
-            self.core.established =
-                self.sas.values().filter(|sa| sa.usable().is_some()).filter_map(|sa| sa.conn).collect();
-            self.pump(now);
-            for sa in self.sas.values_mut() {
-                sa.run_tasks(now, &mut self.core);
-            }
             if self.core.deferred.is_empty() {
+                self.refresh();
+                self.sas.sweep();
+                #[cfg(debug_assertions)]
+                self.sas.check(&self.core, Self::dpd_at);
                 return;
             }
         }
     }
 
-    fn adopt(&mut self, sa: IkeSa) {
-        self.by_spi.insert(sa.local_spi, sa.id);
-        self.sas.insert(sa.id, sa);
+    fn refresh(&mut self) {
+        self.sas.refresh(&mut self.core, Self::dpd_at);
     }
 
     fn run(&mut self, now: Instant, deferred: Deferred) {
@@ -183,7 +176,7 @@ impl Endpoint {
             }
             Deferred::Reselect(lane) => self.reselect(&lane),
             Deferred::Retire { child, conn, reason } => self.retire(now, *child, conn, reason),
-            Deferred::Adopt(sa) => self.adopt(*sa),
+            Deferred::Adopt(sa) => self.sas.insert(*sa),
         }
     }
 
@@ -193,7 +186,8 @@ impl Endpoint {
             let pending = sa.established().and_then(|e| e.pending.as_ref());
             pending.is_some_and(|p| matches!(&p.wait, Wait::Install { slot: s, .. } if *s == slot))
         };
-        if let Some(id) = self.sas.values().find(|sa| waits(sa)).map(|sa| sa.id) {
+        let holder = self.sas.by_slot(slot);
+        if let Some(id) = holder.filter(|id| self.sas.get(*id).is_some_and(waits)) {
             self.step(id, |sa, core| sa.inbound_installed(core, result.is_ok()));
         } else if result.is_err() {
             self.refused_by_data_plane(now, slot);
@@ -201,26 +195,33 @@ impl Endpoint {
     }
 
     fn refused_by_data_plane(&mut self, now: Instant, slot: SlotIndex) {
-        for sa in self.sas.values_mut() {
-            let Some(e) = sa.established_mut() else { continue };
-            let found = e.children.iter().find(|c| c.inbound.slot == slot || c.outbound.slot == slot);
-            if let Some(spi_in) = found.map(|c| c.spi_in()) {
-                e.close_child(now, spi_in, DownReason::Expired);
-            }
+        let Some(spi_in) = self.pair_of(slot) else { return };
+        let holder = self.sas.by_slot(slot).and_then(|id| self.sas.get_mut(id));
+        if let Some(e) = holder.and_then(IkeSa::established_mut) {
+            e.close_child(now, spi_in, DownReason::Expired);
         }
     }
 
     fn with_child(&mut self, spi: Spi, direction: Direction, act: impl FnOnce(&mut IkeSa, Spi)) {
-        let is = |c: &crate::child::ChildSa| match direction {
-            Direction::Inbound => c.spi_in() == spi,
-            Direction::Outbound => c.spi_out() == spi,
+        // Outbound SPIs are the peers' choice and no index: who names one may as well name the pair's inbound SA.
+        let found = match direction {
+            Direction::Inbound => self.sas.by_spi_in(spi).map(|id| (id, spi)),
+            Direction::Outbound => self.sas.iter().find_map(|sa| {
+                let pair = sa.established()?.children.iter().find(|c| c.spi_out() == spi)?;
+                Some((sa.id, pair.spi_in()))
+            }),
         };
-        for sa in self.sas.values_mut() {
-            let found = sa.established().and_then(|e| e.children.iter().find(|c| is(c))).map(|c| c.spi_in());
-            if let Some(spi_in) = found {
-                return act(sa, spi_in);
-            }
+        let Some((id, spi_in)) = found else { return };
+        if let Some(sa) = self.sas.get_mut(id).filter(|sa| sa.established().is_some_and(|e| e.child(spi_in).is_some()))
+        {
+            act(sa, spi_in);
         }
+    }
+
+    /// The inbound SPI of the pair that has this slot. Outbound SPIs are the peers' choice and tell nothing.
+    pub fn pair_of(&self, slot: SlotIndex) -> Option<Spi> {
+        let e = self.sas.get(self.sas.by_slot(slot)?)?.established()?;
+        e.children.iter().find(|c| c.inbound.slot == slot || c.outbound.slot == slot).map(|c| c.spi_in())
     }
 
     fn rekey_child(&mut self, now: Instant, spi: Spi, direction: Direction) {
@@ -233,27 +234,31 @@ impl Endpoint {
 
     fn rekey_ike(&mut self, now: Instant, connection: &str) {
         let conn = self.core.config.connections.iter().position(|c| c.name == connection);
-        let sas = self.sas.values_mut().filter(|sa| sa.conn == conn && sa.usable().is_some());
-        for e in sas.filter_map(IkeSa::established_mut) {
-            e.enqueue(now, TaskKind::RekeyIke);
+        let Some(conn) = conn else { return };
+        for id in self.sas.ids_of_conn(conn) {
+            let usable = self.sas.get_mut(id).filter(|sa| sa.usable().is_some());
+            if let Some(e) = usable.and_then(IkeSa::established_mut) {
+                e.enqueue(now, TaskKind::RekeyIke);
+            }
         }
     }
 
     fn activity(&mut self, now: Instant, spi: Spi) {
-        let has = |sa: &IkeSa| sa.established().is_some_and(|e| e.child(spi).is_some());
-        if let Some(id) = self.sas.values().find(|sa| has(sa)).map(|sa| sa.id) {
-            self.step(id, |sa, core| {
-                if let Some(e) = sa.established_mut() {
-                    e.last_inbound = now;
-                }
-                sa.confirm(core, spi);
-            });
+        let Some(id) = self.sas.by_spi_in(spi) else { return };
+        // Heard of ten times a second while traffic flows, and all that it moves is when the peer is asked next: the timer
+        // stands where it was, finds nothing due, and is set anew.
+        let Some(e) = self.sas.get_mut_quietly(id).and_then(IkeSa::established_mut) else { return };
+        let Some(confirmed) = e.child(spi).map(|c| c.confirmed) else { return };
+        e.last_inbound = now;
+        if !confirmed {
+            self.step(id, |sa, core| sa.confirm(core, spi));
         }
     }
 
     fn peer_moved(&mut self, spi: Spi, remote: std::net::SocketAddr) {
-        let has = |sa: &IkeSa| sa.usable().is_some_and(|e| e.child(spi).is_some());
-        let found = self.sas.values().find(|sa| has(sa) && sa.nat.may_be_followed() && sa.path.remote != remote);
+        let has = |sa: &&IkeSa| sa.usable().is_some_and(|e| e.child(spi).is_some());
+        let found = self.sas.by_spi_in(spi).and_then(|id| self.sas.get(id)).filter(has);
+        let found = found.filter(|sa| sa.nat.may_be_followed() && sa.path.remote != remote);
         if let Some((id, local)) = found.map(|sa| (sa.id, sa.path.local)) {
             self.step(id, |sa, core| sa.move_to(core, crate::shared::Path { local, remote }));
         }
@@ -263,13 +268,13 @@ impl Endpoint {
         let Some(conn) = self.core.config.connections.iter().position(|c| c.name == connection) else { return };
         let config = self.core.config.connections.get(conn);
         let child = child.map(|name| config.and_then(|c| c.children.iter().position(|c| c.name == name)));
-        if let Some(attempts) = self.attempts.get_mut(&conn) {
-            match child {
-                Some(child) => attempts.forget(child),
-                None => *attempts = Attempts::default(),
-            }
+        match child {
+            Some(Some(child)) => self.attempts.forget(conn, child),
+            Some(None) => {}
+            None => self.attempts.forget_all(conn),
         }
-        for sa in self.sas.values_mut().filter(|sa| sa.conn == Some(conn)) {
+        for id in self.sas.ids_of_conn(conn) {
+            let Some(sa) = self.sas.get_mut(id) else { continue };
             let Some(e) = sa.established_mut() else {
                 if child.is_none() {
                     sa.abandon(&mut self.core);
@@ -290,7 +295,8 @@ impl Endpoint {
     fn shutdown(&mut self, now: Instant) {
         self.core.shutdown = true;
         self.shutdown_until = Some(now + self.core.config.settings.shutdown_wait);
-        for sa in self.sas.values_mut() {
+        for id in self.sas.ids() {
+            let Some(sa) = self.sas.get_mut(id) else { continue };
             match sa.established_mut() {
                 Some(e) => e.close(now, DownReason::Terminated),
                 None => sa.abandon(&mut self.core),
@@ -306,7 +312,7 @@ impl Endpoint {
     ) -> Option<(crate::notify::Refusal, Option<crate::FailureReason>)> {
         match answer? {
             FirstAnswer::Sa(sa) => {
-                self.adopt(*sa);
+                self.sas.insert(*sa);
                 None
             }
             FirstAnswer::Refuse(refusal, reason) => Some((refusal, reason)),

@@ -38,8 +38,8 @@ impl Endpoint {
     }
 
     fn is_used(&self, conn: usize, child: usize) -> bool {
-        let wanted = self.attempts.get(&conn).is_some_and(|a| a.wanted.contains_key(&child));
-        let mut of_conn = self.sas.values().filter(|sa| sa.conn == Some(conn));
+        let wanted = self.attempts.is_wanted(conn, child);
+        let mut of_conn = self.sas.of_conn(conn);
         // An IKE SA that is not up yet may be for any of them.
         wanted || of_conn.any(|sa: &IkeSa| sa.usable().is_none_or(|e| e.serves(child) || e.holds(child)))
     }

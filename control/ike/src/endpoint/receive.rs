@@ -28,8 +28,8 @@ impl Endpoint {
                 let header = *message.header();
                 let own = if header.initiator { header.responder_spi } else { header.initiator_spi };
                 let peer = if header.initiator { header.initiator_spi } else { header.responder_spi };
-                let found = self.by_spi.get(&own).copied();
-                match found.filter(|id| self.sas.get(id).is_some_and(|sa| sa.remote_spi == peer)) {
+                let found = self.sas.by_spi(own);
+                match found.filter(|id| self.sas.get(*id).is_some_and(|sa| sa.remote_spi == peer)) {
                     Some(id) => self.step(id, |sa, core| sa.protected(now, core, path, &message)),
                     // RFC 7296 §1.5 allows an answer; silence gives an attacker nothing.
                     None => self.core.report(Report::UnknownIkeSpi { remote: path.remote }),
@@ -56,7 +56,7 @@ impl Endpoint {
     }
 
     fn init_response(&mut self, now: Instant, path: Path, message: &ClearMessage, octets: &[u8]) {
-        let Some(id) = self.by_spi.get(&message.header.initiator_spi).copied() else {
+        let Some(id) = self.sas.by_spi(message.header.initiator_spi) else {
             return self.core.report(Report::UnknownIkeSpi { remote: path.remote });
         };
         self.step(id, |sa, core| {
@@ -69,10 +69,7 @@ impl Endpoint {
     }
 
     fn half_open(&self, path: Path, message: &ClearMessage) -> Option<SaId> {
-        let same = |sa: &&IkeSa| {
-            sa.is_half_open() && sa.remote_spi == message.header.initiator_spi && sa.path.remote == path.remote
-        };
-        self.sas.values().find(same).map(|sa| sa.id)
+        self.sas.half_open(path.remote, message.header.initiator_spi)
     }
 
     fn init_request(&mut self, now: Instant, path: Path, message: &ClearMessage, octets: &[u8]) {
@@ -82,7 +79,7 @@ impl Endpoint {
         if let Some(id) = self.half_open(path, message) {
             return self.step(id, |sa, core| sa.repeat_init(core, path, octets));
         }
-        let half_open = self.sas.values().filter(|sa| sa.is_half_open()).count();
+        let half_open = self.sas.half_open_count();
         if half_open >= self.core.config.settings.half_open_limit {
             return self.core.report(Report::HalfOpenFlood { remote: path.remote, refused: true });
         }

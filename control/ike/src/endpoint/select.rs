@@ -7,7 +7,7 @@ use crate::{
     child::{ChildSa, ChildState},
     config::{DownAction, StartAction},
     sa::{Established, IkeSa, Phase, TaskKind},
-    shared::SaId,
+    shared::{Core, SaId},
 };
 use culvert_model::SlotIndex;
 use std::time::Instant;
@@ -38,7 +38,7 @@ impl Endpoint {
 
     fn better(&self, a: &Candidate, b: &Candidate) -> bool {
         if a.sa != b.sa
-            && let (Some(x), Some(y)) = (self.sas.get(&a.sa), self.sas.get(&b.sa))
+            && let (Some(x), Some(y)) = (self.sas.get(a.sa), self.sas.get(b.sa))
             && x.usable().is_some()
             && y.usable().is_some()
         {
@@ -49,8 +49,9 @@ impl Endpoint {
 
     /// Switches the child's outbound SA if a better one may be used.
     pub(super) fn reselect(&mut self, lane: &Lane) {
+        let Some((conn, _)) = self.core.directory.child(lane.child()) else { return };
         let mut all = Vec::new();
-        for sa in self.sas.values() {
+        for sa in self.sas.of_conn(conn) {
             let Some(e) = sa.established() else { continue };
             // A pair that is about to go carries on until its successor is known to work.
             let going = matches!(e.phase, Phase::Deleting(_) | Phase::Closed(_));
@@ -81,12 +82,12 @@ impl Endpoint {
             // Nothing is known to work: the peer may have it already, or has it soon.
             (None, None) => pick(&fresh).or_else(|| pick(&|_| true)),
         };
-        let Some(slot) = chosen.map(|c| c.slot) else { return };
+        let Some((id, slot)) = chosen.map(|c| (c.sa, c.slot)) else { return };
         if self.core.current.get(lane) == Some(&slot) {
             return;
         }
-        let pairs = self.sas.values_mut().filter_map(IkeSa::established_mut).flat_map(|e| e.children.iter_mut());
-        if let Some(pair) = pairs.into_iter().find(|c| c.outbound.slot == slot) {
+        let pairs = self.sas.get_mut(id).and_then(IkeSa::established_mut).map(|e| e.children.iter_mut());
+        if let Some(pair) = pairs.into_iter().flatten().find(|c| c.outbound.slot == slot) {
             pair.out_installed = true;
             self.core.sad.install(&mut self.core.outputs, pair.outbound.clone());
             self.core.current.insert(lane.clone(), slot);
@@ -128,15 +129,18 @@ impl Endpoint {
 
     /// An IKE SA stands. Older ones with the same peer are over if it says so; else one of two goes a little later.
     pub(super) fn established(&mut self, now: Instant, id: SaId, initial_contact: bool) {
-        let Some(new) = self.sas.get(&id) else { return };
+        let Some(new) = self.sas.get(id) else { return };
         let Some(e) = new.established() else { return };
         let (conn, peer) = (new.conn, e.remote_id.clone());
         let delay = self.core.config.settings.duplicate_delay;
         let (mut doubled, mut replaced) = (false, false);
-        for other in self.sas.values_mut().filter(|sa| sa.id != id && sa.conn == conn) {
-            let Some(old) = other.established_mut().filter(|o| o.phase == Phase::Live && o.remote_id == peer) else {
+        let Some(conn) = conn else { return };
+        let ids = self.sas.ids_of_conn(conn);
+        for other in ids.iter().filter(|other| **other != id) {
+            let Some(old) = self.sas.get_mut(*other).and_then(IkeSa::established_mut) else { continue };
+            if old.phase != Phase::Live || old.remote_id != peer {
                 continue;
-            };
+            }
             if initial_contact {
                 // RFC 7296 §2.4. The Delete is for a peer that was not the only one to begin.
                 old.close(now, DownReason::PeerRestarted);
@@ -145,64 +149,56 @@ impl Endpoint {
                 doubled = true;
             }
         }
-        if doubled && let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
+        if doubled && let Some(e) = self.sas.get_mut(id).and_then(IkeSa::established_mut) {
             e.settle_at = Some(now + delay + self.core.jitter(delay));
         }
-        if replaced && let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
+        if replaced && let Some(e) = self.sas.get_mut(id).and_then(IkeSa::established_mut) {
             e.confirm_at = Some(now + CONFIRM);
         }
-        if let Some(attempts) = conn.and_then(|c| self.attempts.get_mut(&c)) {
-            attempts.succeeded();
-        }
-        let lanes: Vec<Lane> = self
-            .sas
-            .values()
-            .filter(|sa| sa.conn == conn)
-            .filter_map(IkeSa::established)
-            .flat_map(|e| e.children.iter().map(|c| c.lane.clone()))
-            .collect();
+        self.attempts.succeeded(conn);
+        let of_conn = self.sas.of_conn(conn).filter_map(IkeSa::established);
+        let lanes: Vec<Lane> = of_conn.flat_map(|e| e.children.iter().map(|c| c.lane.clone())).collect();
         lanes.iter().for_each(|lane| self.reselect(lane));
     }
 
     /// Two IKE SAs with one peer: the initiator of the loser closes it. Looked at until it is done: a rekey in between
     /// may change who that is.
-    pub(super) fn settle_duplicates(&mut self, now: Instant) {
-        let due = |sa: &&IkeSa| sa.usable().is_some_and(|e| e.settle_at.is_some_and(|at| at <= now));
-        let ids: Vec<_> = self.sas.values().filter(due).map(|sa| sa.id).collect();
-        for id in ids {
-            let Some(sa) = self.sas.get(&id) else { continue };
+    pub(super) fn settle_duplicates(&mut self, now: Instant, due: &[SaId]) {
+        let is_due = |sa: &&IkeSa| sa.usable().is_some_and(|e| e.settle_at.is_some_and(|at| at <= now));
+        for id in due.iter().copied() {
+            let Some(sa) = self.sas.get(id).filter(is_due) else { continue };
             let Some(peer) = sa.usable().map(|e| &e.remote_id) else { continue };
-            let same = |o: &&IkeSa| o.id != id && o.conn == sa.conn && o.usable().is_some_and(|e| e.remote_id == *peer);
-            let others: Vec<_> = self.sas.values().filter(same).collect();
+            let same = |o: &&IkeSa| o.id != id && o.usable().is_some_and(|e| e.remote_id == *peer);
+            let others: Vec<_> = sa.conn.into_iter().flat_map(|c| self.sas.of_conn(c)).filter(same).collect();
             let mut losers: Vec<_> = others.iter().filter(|o| self.loses(o, sa)).map(|o| (o.id, o.initiator)).collect();
             if others.iter().any(|o| self.loses(sa, o)) {
                 losers.push((id, sa.initiator));
             }
             let delay = self.core.config.settings.duplicate_delay;
             let again = (!others.is_empty()).then(|| now + delay + self.core.jitter(delay));
-            if let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
+            if let Some(e) = self.sas.get_mut(id).and_then(IkeSa::established_mut) {
                 let doubled = e.settle_children(now);
                 e.settle_at = again.or(doubled.then_some(now + delay));
             }
             for (loser, initiator) in losers {
-                if initiator && let Some(e) = self.sas.get_mut(&loser).and_then(IkeSa::established_mut) {
+                if initiator && let Some(e) = self.sas.get_mut(loser).and_then(IkeSa::established_mut) {
                     e.close(now, DownReason::Duplicate);
                 }
             }
         }
     }
 
-    pub(super) fn dpd_at(&self, sa: &IkeSa) -> Option<Instant> {
-        let delay = sa.conn.and_then(|c| self.core.config.connections.get(c))?.dpd_delay;
+    /// When the peer is asked whether it lives, unless it shows that before.
+    pub(super) fn dpd_at(core: &Core, sa: &IkeSa) -> Option<Instant> {
+        let delay = sa.conn.and_then(|c| core.config.connections.get(c))?.dpd_delay;
         let e = sa.usable().filter(|e| !delay.is_zero() && e.exchange.is_none() && e.tasks.is_empty())?;
         Some(e.last_inbound + delay)
     }
 
-    pub(super) fn dpd(&mut self, now: Instant) {
-        let due: Vec<_> =
-            self.sas.values().filter(|sa| self.dpd_at(sa).is_some_and(|at| at <= now)).map(|sa| sa.id).collect();
-        for id in due {
-            if let Some(e) = self.sas.get_mut(&id).and_then(IkeSa::established_mut) {
+    pub(super) fn dpd(&mut self, now: Instant, due: &[SaId]) {
+        for id in due.iter().copied() {
+            let is_due = self.sas.get(id).and_then(|sa| Self::dpd_at(&self.core, sa)).is_some_and(|at| at <= now);
+            if is_due && let Some(e) = self.sas.get_mut(id).and_then(IkeSa::established_mut) {
                 e.enqueue(now, TaskKind::Dpd);
             }
         }

@@ -12,7 +12,7 @@ impl Endpoint {
     /// All IKE SAs that are not over.
     pub fn status(&self, now: Instant) -> Vec<IkeSaStatus> {
         let over = |sa: &IkeSa| sa.established().is_some_and(|e| matches!(e.phase, Phase::Closed(_)));
-        self.sas.values().filter(|sa| !over(sa)).map(|sa| self.sa_status(now, sa)).collect()
+        self.sas.iter().filter(|sa| !over(sa)).map(|sa| self.sa_status(now, sa)).collect()
     }
 
     fn sa_status(&self, now: Instant, sa: &IkeSa) -> IkeSaStatus {

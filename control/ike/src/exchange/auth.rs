@@ -98,7 +98,7 @@ impl IkeSa {
         // An unnamed peer is looked up by its address until it has said who it is.
         let peer = conn.remote_id.clone().unwrap_or_else(|| self.path.remote.ip().into());
         let no_secret = || FailureReason::NoSecret { local: local_id.clone(), remote: peer.clone() };
-        let psk = core.config.psk(&local_id, &peer).ok_or_else(no_secret)?;
+        let psk = core.psk(&local_id, &peer).ok_or_else(no_secret)?;
         let auth = settled.auth(core, psk, true, &local_id);
         let mut payloads = vec![Payload::IdInitiator(identity::to_wire(&local_id)), Payload::Auth(auth)];
         payloads.extend(conn.remote_id.as_ref().map(|id| Payload::IdResponder(identity::to_wire(id))));
@@ -184,7 +184,7 @@ impl IkeSa {
             return Err(FailureReason::WrongIdentity { expected: Some(expected.clone()), got: id });
         }
         let no_secret = || FailureReason::NoSecret { local: s.local_id.clone(), remote: id.clone() };
-        let psk = core.config.psk(&s.local_id, &id).ok_or_else(no_secret)?;
+        let psk = core.psk(&s.local_id, &id).ok_or_else(no_secret)?;
         if !s.settled.proves(core, psk, false, &id, auth) {
             return Err(FailureReason::AuthenticationFailed { remote: id });
         }
@@ -241,7 +241,7 @@ impl IkeSa {
                 return Err(refusal.reason().unwrap_or(FailureReason::UnexpectedAnswer));
             }
         };
-        let config = core.config.connections.get(conn).and_then(|_| core.config.psk(&local_id, &remote_id));
+        let config = core.config.connections.get(conn).and_then(|_| core.psk(&local_id, &remote_id));
         let Some(psk) = config else { return Ok(()) };
         let auth = s.settled.auth(core, psk, false, &local_id);
         let mut answer = vec![Payload::IdResponder(identity::to_wire(&local_id)), Payload::Auth(auth)];
@@ -290,25 +290,30 @@ impl IkeSa {
         let asked = payloads.id_responder().map(identity::from_wire);
         let (local, remote) = (self.path.local, self.path.remote);
         let own = |c: &crate::Connection| c.local_id.clone().unwrap_or_else(|| local.ip().into());
-        let by_address = core.config.connections.iter().enumerate().filter(|(_, c)| {
-            c.allows(local.ip(), remote.ip()) && crate::negotiate::allows(&c.proposals, s.settled.suite)
-        });
-        let mut fits: Vec<_> = by_address.filter(|(_, c)| asked.as_ref().is_none_or(|a| a.matches(&own(c)))).collect();
+        let by_address = |at: &usize| {
+            core.config.connections.get(*at).is_some_and(|c| {
+                c.allows(local.ip(), remote.ip())
+                    && crate::negotiate::allows(&c.proposals, s.settled.suite)
+                    && asked.as_ref().is_none_or(|a| a.matches(&own(c)))
+            })
+        };
+        let peer_of = |at: usize| core.config.connections.get(at).and_then(|c| c.remote_id.as_ref());
         // A connection that names the peer is meant before one that takes anybody.
-        fits.sort_by_key(|(_, c)| c.remote_id.is_none());
-        let named = fits.iter().find(|(_, c)| c.remote_id.as_ref().is_none_or(|r| r.matches(&remote_id)));
-        let Some((conn, config)) = named else {
-            let expected = fits.first().and_then(|(_, c)| c.remote_id.clone());
+        let named = core.directory.by_peer(&remote_id).filter(|at| peer_of(*at).is_some_and(|r| r.matches(&remote_id)));
+        let found = named.chain(core.directory.nameless()).find(by_address);
+        let Some((conn, config)) = found.and_then(|at| Some((at, core.config.connections.get(at)?))) else {
+            let mut fits = core.directory.by_remote(remote.ip()).into_iter().filter(by_address);
+            let expected = fits.find_map(peer_of).cloned();
             return Err(Refusal::For(FailureReason::WrongIdentity { expected, got: remote_id }));
         };
         let local_id = own(config);
-        let Some(psk) = core.config.psk(&local_id, &remote_id) else {
+        let Some(psk) = core.psk(&local_id, &remote_id) else {
             return Err(Refusal::For(FailureReason::NoSecret { local: local_id, remote: remote_id }));
         };
         if !s.settled.proves(core, psk, true, &remote_id, auth) {
             return Err(Refusal::For(FailureReason::AuthenticationFailed { remote: remote_id }));
         }
-        Ok((*conn, local_id, remote_id))
+        Ok((conn, local_id, remote_id))
     }
 }
 

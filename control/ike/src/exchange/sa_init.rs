@@ -293,7 +293,9 @@ impl IkeSa {
         let payloads = message.payloads.as_slice();
         let (sa, ke, nonce) = (payloads.sa()?, payloads.ke()?, payloads.nonce()?);
         let allowed = |c: &&crate::Connection| c.allows(path.local.ip(), path.remote.ip());
-        let connections: Vec<_> = core.config.connections.iter().filter(allowed).collect();
+        let by_remote = core.directory.by_remote(path.remote.ip());
+        let connections = by_remote.into_iter().filter_map(|at| core.config.connections.get(at));
+        let connections: Vec<_> = connections.filter(allowed).collect();
         if connections.is_empty() {
             let reason = FailureReason::NoConnection { local: path.local, remote: path.remote };
             // §2.21.1: an unknown peer learns no more than that nothing fits.

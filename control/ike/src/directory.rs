@@ -1,0 +1,158 @@
+//! By what connections, children and secrets of a large configuration are found.
+//!
+//! Names are found by a hash of them, and compared then: the lists hold numbers only. Peers ask here and put nothing in, so
+//! what they choose to ask costs at most the entries of the configuration that are alike.
+
+use crate::config::{Connection, Secret};
+use culvert_model::{ChildId, Identity};
+use std::{
+    collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+    net::IpAddr,
+};
+
+/// Identities of a secret of which each pair has its own entry.
+const MOST_PAIRED: usize = 8;
+
+#[derive(Default)]
+pub(crate) struct Directory {
+    children: BTreeMap<ChildId, (usize, usize)>,
+    /// Connections whose peers have single addresses.
+    by_remote: BTreeSet<(IpAddr, u32)>,
+    /// One of each kind of the others: those alike in addresses and proposals say the same to a peer without a name.
+    wide: Vec<u32>,
+    /// By the peer's identity.
+    by_peer: BTreeSet<(u64, u32)>,
+    /// Without one.
+    nameless: Vec<u32>,
+    secrets: Secrets,
+}
+
+#[derive(Default)]
+struct Secrets {
+    /// By two of their identities.
+    pairs: BTreeSet<(u64, u32)>,
+    /// Those for one identity.
+    sole: BTreeSet<(u64, u32)>,
+    /// The first for everybody.
+    for_all: Option<u32>,
+    /// With so many identities that they are looked at one by one.
+    long: Vec<u32>,
+}
+
+/// The same for identities that match.
+fn hash_of(id: &Identity) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u8(id.id_type());
+    match id {
+        Identity::Fqdn(name) | Identity::Email(name) => {
+            name.bytes().for_each(|b| hasher.write_u8(b.to_ascii_lowercase()))
+        }
+        other => other.hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+fn hash_of_pair(a: &Identity, b: &Identity) -> u64 {
+    // The order does not count.
+    hash_of(a).wrapping_add(hash_of(b))
+}
+
+fn numbered<T>(items: &[T]) -> impl Iterator<Item = (u32, &T)> {
+    (0..).zip(items)
+}
+
+fn of<K: Ord + Copy>(set: &BTreeSet<(K, u32)>, key: K) -> impl Iterator<Item = usize> {
+    set.range((key, 0)..=(key, u32::MAX)).map(|(_, at)| *at as usize)
+}
+
+impl Directory {
+    pub fn new(connections: &[Connection], secrets: &[Secret]) -> Self {
+        let mut directory = Self { secrets: Secrets::new(secrets), ..Self::default() };
+        let mut kinds = BTreeSet::new();
+        for (at, connection) in numbered(connections) {
+            for (place, child) in connection.children.iter().enumerate() {
+                directory.children.entry(child.id).or_insert((at as usize, place));
+            }
+            match &connection.remote_id {
+                Some(id) => _ = directory.by_peer.insert((hash_of(id), at)),
+                None => directory.nameless.push(at),
+            }
+            let single = |range: &culvert_model::AddrRange| range.start() == range.end();
+            if connection.remote_addrs.is_empty() || !connection.remote_addrs.iter().all(single) {
+                let Connection { local_addrs, remote_addrs, proposals, encap, .. } = connection;
+                if kinds.insert(format!("{local_addrs:?} {remote_addrs:?} {proposals:?} {encap}")) {
+                    directory.wide.push(at);
+                }
+            } else {
+                directory.by_remote.extend(connection.remote_addrs.iter().map(|range| (range.start(), at)));
+            }
+        }
+        directory
+    }
+
+    /// The child of that number: its connection, and its place in it.
+    pub fn child(&self, id: ChildId) -> Option<(usize, usize)> {
+        self.children.get(&id).copied()
+    }
+
+    /// Connections that a peer at this address may mean, as far as one can tell before it has said who it is: of those
+    /// that are alike, the first.
+    pub fn by_remote(&self, remote: IpAddr) -> Vec<usize> {
+        let mut all: Vec<usize> = of(&self.by_remote, remote).chain(self.wide.iter().map(|at| *at as usize)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Connections for this peer, in their order; it must be compared still.
+    pub fn by_peer(&self, id: &Identity) -> impl Iterator<Item = usize> {
+        of(&self.by_peer, hash_of(id))
+    }
+
+    /// Connections for any peer.
+    pub fn nameless(&self) -> impl Iterator<Item = usize> {
+        self.nameless.iter().map(|at| *at as usize)
+    }
+
+    /// Secrets that may be for these two, in no order; they must be compared still.
+    pub fn secrets(&self, local: &Identity, remote: &Identity) -> impl Iterator<Item = usize> {
+        let Secrets { pairs, sole, for_all, long } = &self.secrets;
+        let alone = of(sole, hash_of(local)).chain(of(sole, hash_of(remote)));
+        let others = for_all.iter().chain(long).map(|at| *at as usize);
+        of(pairs, hash_of_pair(local, remote)).chain(alone).chain(others)
+    }
+}
+
+impl Secrets {
+    fn new(secrets: &[Secret]) -> Self {
+        let mut found = Self::default();
+        for (at, secret) in numbered(secrets) {
+            match secret.ids.as_slice() {
+                [] => found.for_all = found.for_all.or(Some(at)),
+                [first, others @ ..] if others.iter().all(|id| id.matches(first)) => {
+                    found.sole.insert((hash_of(first), at));
+                }
+                ids if ids.len() > MOST_PAIRED => found.long.push(at),
+                ids => {
+                    // With itself too: the box and its peer may have one name.
+                    let pairs = ids.iter().enumerate().flat_map(|(n, a)| ids.iter().skip(n).map(move |b| (a, b)));
+                    found.pairs.extend(pairs.map(|(a, b)| (hash_of_pair(a, b), at)));
+                }
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_without_regard_to_case_and_types_apart() {
+        let id = |text: &str| text.parse::<Identity>().expect("identity");
+        assert_eq!(hash_of(&id("Gw.Example")), hash_of(&id("gW.example")));
+        assert_ne!(hash_of(&id("fqdn:a@b")), hash_of(&id("email:a@b")));
+        assert_eq!(hash_of_pair(&id("a"), &id("b")), hash_of_pair(&id("b"), &id("a")));
+    }
+}
