@@ -33,6 +33,10 @@ impl Provider for AwsLc {
         symmetric::prf(prf, key, data)
     }
 
+    fn prf_plus(&self, prf: Prf, key: &[u8], seed: &[&[u8]], len: usize) -> SecretKey {
+        symmetric::prf_plus(prf, key, seed, len)
+    }
+
     fn integrity(&self, alg: Integrity, key: &[u8], data: &[&[u8]]) -> Result<Vec<u8>, CryptoError> {
         symmetric::integrity(alg, key, data)
     }

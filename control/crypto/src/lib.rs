@@ -34,6 +34,9 @@ pub trait Provider: Send + Sync {
     /// HMAC over the concatenation of `data`; the output has `prf.len()` octets. Any key length is right (RFC 2104).
     fn prf(&self, prf: Prf, key: &[u8], data: &[&[u8]]) -> SecretKey;
 
+    /// `prf+`; ask [`prf_plus`](crate::prf_plus()), which checks the length: at most 255 blocks.
+    fn prf_plus(&self, prf: Prf, key: &[u8], seed: &[&[u8]], len: usize) -> SecretKey;
+
     /// Truncated HMAC over the concatenation of `data`; the output has `alg.icv_len()` octets (RFC 4868).
     fn integrity(&self, alg: Integrity, key: &[u8], data: &[&[u8]]) -> Result<Vec<u8>, CryptoError>;
 

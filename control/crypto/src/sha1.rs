@@ -3,10 +3,12 @@
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
 /// Over the concatenation of `data`.
-pub fn sha1(data: &[&[u8]]) -> Vec<u8> {
+pub fn sha1(data: &[&[u8]]) -> [u8; 20] {
     let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     data.iter().for_each(|piece| context.update(piece));
-    context.finish().as_ref().to_vec()
+    let mut out = [0; 20];
+    out.copy_from_slice(context.finish().as_ref());
+    out
 }
 
 #[cfg(test)]

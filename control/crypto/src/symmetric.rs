@@ -15,20 +15,60 @@ use zeroize::Zeroizing;
 
 /// SHA-512's.
 const MAX_MAC_LEN: usize = 64;
+const SHORT_TEXT: usize = 160;
 const BLOCK_LEN: usize = 16;
 
-pub fn prf(prf: Prf, key: &[u8], data: &[&[u8]]) -> SecretKey {
-    let algorithm = match prf {
+fn hmac_of(prf: Prf) -> hmac::Algorithm {
+    match prf {
         Prf::HmacSha256 => hmac::HMAC_SHA256,
         Prf::HmacSha384 => hmac::HMAC_SHA384,
         Prf::HmacSha512 => hmac::HMAC_SHA512,
+    }
+}
+
+pub fn prf(prf: Prf, key: &[u8], data: &[&[u8]]) -> SecretKey {
+    // Signed into our own buffer: the library does not wipe its `Tag`, and this output is a key. It takes its text in
+    // one piece there, and most texts are short.
+    let len: usize = data.iter().map(|piece| piece.len()).sum();
+    let (mut short, long);
+    let data = if len <= SHORT_TEXT {
+        short = Zeroizing::new([0; SHORT_TEXT]);
+        let mut at = 0;
+        for piece in data {
+            short[at..at + piece.len()].copy_from_slice(piece);
+            at += piece.len();
+        }
+        &short[..len]
+    } else {
+        long = Zeroizing::new(data.concat());
+        &long
     };
-    // Signed into our own buffer: the library does not wipe its `Tag`, and this output is a key.
-    let data = Zeroizing::new(data.concat());
     let mut out = Zeroizing::new([0; MAX_MAC_LEN]);
-    let key = hmac::Key::new(algorithm, key);
-    let signed = hmac::sign_to_buffer(&key, &data, out.as_mut_slice());
+    let key = hmac::Key::new(hmac_of(prf), key);
+    let signed = hmac::sign_to_buffer(&key, data, out.as_mut_slice());
     SecretKey::from(&*signed.expect("the buffer holds the longest of the three hashes"))
+}
+
+/// The length was checked.
+pub fn prf_plus(prf: Prf, key: &[u8], seed: &[&[u8]], len: usize) -> SecretKey {
+    // The key's part of the work is done once, and the text stands in one buffer: Tn-1, S, n.
+    let key = hmac::Key::new(hmac_of(prf), key);
+    let block = prf.len();
+    let text_len = block + seed.iter().map(|piece| piece.len()).sum::<usize>() + 1;
+    let mut text = Zeroizing::new(Vec::with_capacity(text_len));
+    text.resize(block, 0);
+    seed.iter().for_each(|piece| text.extend_from_slice(piece));
+    text.push(0);
+    // Whole blocks at once: a vector that grew would leave key octets behind.
+    let mut out = Zeroizing::new(vec![0; len.next_multiple_of(block)]);
+    for (n, next) in (1..=u8::MAX).zip(out.chunks_exact_mut(block)) {
+        text[text_len - 1] = n;
+        // The first has no block before it.
+        let from = if n == 1 { block } else { 0 };
+        hmac::sign_to_buffer(&key, &text[from..], next).expect("a block is as long as the hash");
+        text[..block].copy_from_slice(next);
+    }
+    SecretKey::from(&out[..len])
 }
 
 pub fn integrity(alg: Integrity, key: &[u8], data: &[&[u8]]) -> Result<Vec<u8>, CryptoError> {

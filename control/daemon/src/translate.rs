@@ -2,7 +2,8 @@
 
 use culvert_config::{Child, ChildRef, Config, Connection, Device, DownAction, Secrets, StartAction};
 use culvert_ike as ike;
-use culvert_model::{AddrRange, ChildId, Identity};
+use culvert_model::{AddrRange, ChildId, Identity, InterfaceId};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +15,16 @@ pub enum TranslateError {
 /// Connections with their children's numbers, and keys.
 pub fn ike_config(config: &Config, secrets: &Secrets) -> Result<ike::Config, TranslateError> {
     let secrets = secrets.psks().map(|(ids, psk)| ike::Secret { ids: ids.to_vec(), psk: psk.clone() });
-    let connections: Result<Vec<_>, _> = config.connections.iter().map(|c| connection(config, c)).collect();
+    let mut children: HashMap<&str, Vec<_>> = HashMap::new();
+    for (id, child) in config.children() {
+        if let ChildRef::Ike(connection, of_it) = &child {
+            let interface = child.interface().and_then(|name| config.interface_id(name));
+            let child = self::child(id, of_it, config.bundle(&child), interface);
+            children.entry(connection.name.as_str()).or_default().push(child);
+        }
+    }
+    let mut of = |c: &Connection| children.remove(c.name.as_str()).unwrap_or_default();
+    let connections: Result<Vec<_>, _> = config.connections.iter().map(|c| connection(config, c, of(c))).collect();
     let defaults = ike::Settings::default();
     let retransmit = ike::Retransmit {
         base: config.control.retransmit_timeout,
@@ -25,11 +35,11 @@ pub fn ike_config(config: &Config, secrets: &Secrets) -> Result<ike::Config, Tra
     Ok(ike::Config { connections: connections?, secrets: secrets.collect(), settings })
 }
 
-fn connection(config: &Config, from: &Connection) -> Result<ike::Connection, TranslateError> {
-    let own_children = config.children().filter_map(|(id, child)| match child {
-        ChildRef::Ike(connection, child) if connection.name == from.name => Some((id, child)),
-        _ => None,
-    });
+fn connection(
+    config: &Config,
+    from: &Connection,
+    children: Vec<ike::Child>,
+) -> Result<ike::Connection, TranslateError> {
     Ok(ike::Connection {
         name: from.name.clone(),
         local_addrs: local_addresses(config, from)?,
@@ -45,9 +55,7 @@ fn connection(config: &Config, from: &Connection) -> Result<ike::Connection, Tra
         over_time: from.over_time(),
         rand_time: from.rand_time(),
         keyingtries: from.keyingtries,
-        children: own_children
-            .map(|(id, child)| self::child(id, child, config.bundle(&ChildRef::Ike(from, child))))
-            .collect(),
+        children,
     })
 }
 
@@ -93,7 +101,7 @@ fn route(config: &Config, peer: IpAddr) -> Option<&culvert_config::Route> {
     routes.max_by_key(|route| route.destination.prefix_len()).filter(|_| !connected)
 }
 
-fn child(id: ChildId, from: &Child, bundle: Option<ChildId>) -> ike::Child {
+fn child(id: ChildId, from: &Child, bundle: Option<ChildId>, interface: Option<InterfaceId>) -> ike::Child {
     ike::Child {
         id,
         name: from.name.clone(),
@@ -117,6 +125,7 @@ fn child(id: ChildId, from: &Child, bundle: Option<ChildId>) -> ike::Child {
         rand_time: from.rand_time(),
         lifetime: from.lifetime(),
         replay_window: from.replay_window,
+        interface,
     }
 }
 

@@ -10,7 +10,6 @@
 //! ```
 
 use crate::{
-    config::Connection,
     nat::Nat,
     negotiate::ChildSuite,
     shared::{Core, Path},
@@ -19,7 +18,7 @@ use culvert_model::{
     ChildId, Direction, Encapsulation, EsnMode, Handling, IpsecProtocol, SaMode, SaSpec, SecretKey, SlotIndex, Spi,
     Tfc, TrafficSelector, Tunnel,
 };
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChildState {
@@ -33,17 +32,17 @@ pub(crate) enum ChildState {
 }
 
 /// What one outbound SA at a time is for: a child, or, where it is populated from packets, certain values of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Lane {
     child: ChildId,
-    values: String,
+    values: Arc<str>,
 }
 
 impl Lane {
     fn new(config: &crate::Child, local_ts: &[TrafficSelector], remote_ts: &[TrafficSelector]) -> Self {
         let populated = config.populated || config.populates;
         let words = || local_ts.iter().chain(remote_ts).map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        Self { child: config.id, values: if populated { words() } else { String::new() } }
+        Self { child: config.id, values: if populated { words().into() } else { Arc::default() } }
     }
 
     pub fn child(&self) -> ChildId {
@@ -56,8 +55,9 @@ pub(crate) struct ChildSa {
     pub child: usize,
     pub id: ChildId,
     pub lane: Lane,
-    pub inbound: SaSpec,
-    pub outbound: SaSpec,
+    /// The data plane's side of control holds the same.
+    pub inbound: Arc<SaSpec>,
+    pub outbound: Arc<SaSpec>,
     pub out_installed: bool,
     pub suite: ChildSuite,
     pub state: ChildState,
@@ -66,7 +66,7 @@ pub(crate) struct ChildSa {
     /// We asked for it.
     pub initiated: bool,
     /// The lower of the nonces that made it: of two pairs for the same traffic the one with the lowest goes.
-    pub lowest_nonce: Vec<u8>,
+    pub lowest_nonce: Arc<[u8]>,
     /// Grows with each pair of the endpoint.
     pub seq: u64,
     pub created: Instant,
@@ -105,19 +105,19 @@ pub(crate) struct Agreed {
     pub key_in: SecretKey,
     pub key_out: SecretKey,
     pub initiated: bool,
-    pub lowest_nonce: Vec<u8>,
+    pub lowest_nonce: Arc<[u8]>,
 }
 
 impl ChildSa {
     /// `None` if there is no slot, or no such child.
     pub fn new(now: Instant, core: &mut Core, conn: usize, path: Path, nat: Nat, agreed: Agreed) -> Option<Self> {
         let slot_out = core.sad.outbound()?;
-        let Some(config) = core.config.connections.get(conn).and_then(|c| c.children.get(agreed.child)).cloned() else {
+        let connection = core.config.connections.get(conn);
+        let Some((connection, config)) = connection.and_then(|c| Some((c, c.children.get(agreed.child)?))) else {
             core.sad.drop_now(&mut core.outputs, slot_out);
             return None;
         };
-        let encap = core.config.connections.get(conn).is_some_and(|c: &Connection| c.encap);
-        let encapsulation = (nat.any() || encap).then(|| Encapsulation {
+        let encapsulation = (nat.any() || connection.encap).then(|| Encapsulation {
             local_port: path.local.port(),
             remote_port: path.remote.port(),
             keepalive: if nat.local { core.config.settings.nat_keepalive } else { core::time::Duration::ZERO },
@@ -139,7 +139,7 @@ impl ChildSa {
             mode: agreed.terms.mode,
             handling: agreed.terms.allow(config.handling),
             bundle: config.bundle,
-            interface: None,
+            interface: config.interface,
         };
         let inbound = SaSpec {
             spi: agreed.spi_in,
@@ -148,12 +148,14 @@ impl ChildSa {
             key: agreed.key_in,
             ..outbound.clone()
         };
+        let lane = Lane::new(config, &inbound.local_ts, &inbound.remote_ts);
+        let (id, rekey_time, rand_time, life_time) = (config.id, config.rekey_time, config.rand_time, config.life_time);
         Some(Self {
             child: agreed.child,
-            id: config.id,
-            lane: Lane::new(&config, &inbound.local_ts, &inbound.remote_ts),
-            inbound,
-            outbound,
+            id,
+            lane,
+            inbound: Arc::new(inbound),
+            outbound: Arc::new(outbound),
             out_installed: false,
             suite: agreed.suite,
             state: ChildState::Installed,
@@ -162,8 +164,8 @@ impl ChildSa {
             lowest_nonce: agreed.lowest_nonce,
             seq: core.unique(),
             created: now,
-            rekey_at: core.due(now, config.rekey_time, config.rand_time),
-            expire_at: (!config.life_time.is_zero()).then(|| now + config.life_time),
+            rekey_at: core.due(now, rekey_time, rand_time),
+            expire_at: (!life_time.is_zero()).then(|| now + life_time),
         })
     }
 

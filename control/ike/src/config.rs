@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 use culvert_model::{
-    AddrRange, ChildId, EspProposal, Handling, Identity, IkeProposal, Lifetime, SaMode, SecretKey, TrafficSelector,
+    AddrRange, ChildId, EspProposal, Handling, Identity, IkeProposal, InterfaceId, Lifetime, SaMode, SecretKey,
+    TrafficSelector,
 };
 use std::net::IpAddr;
 
@@ -72,6 +73,8 @@ pub struct Child {
     /// The data plane watches it.
     pub lifetime: Lifetime,
     pub replay_window: u32,
+    /// The tunnel interface whose traffic it carries.
+    pub interface: Option<InterfaceId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

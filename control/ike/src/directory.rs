@@ -4,9 +4,10 @@
 //! what they choose to ask costs at most the entries of the configuration that are alike.
 
 use crate::config::{Connection, Secret};
+use crate::hashing::{Multi, OwnMap};
 use culvert_model::{ChildId, Identity};
 use std::{
-    collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
+    collections::{BTreeSet, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     net::IpAddr,
 };
@@ -16,13 +17,13 @@ const MOST_PAIRED: usize = 8;
 
 #[derive(Default)]
 pub(crate) struct Directory {
-    children: BTreeMap<ChildId, (usize, usize)>,
+    children: OwnMap<ChildId, (u32, u32)>,
     /// Connections whose peers have single addresses.
-    by_remote: BTreeSet<(IpAddr, u32)>,
+    by_remote: Multi<IpAddr>,
     /// One of each kind of the others: those alike in addresses and proposals say the same to a peer without a name.
     wide: Vec<u32>,
     /// By the peer's identity.
-    by_peer: BTreeSet<(u64, u32)>,
+    by_peer: Multi<u64>,
     /// Without one.
     nameless: Vec<u32>,
     secrets: Secrets,
@@ -31,9 +32,9 @@ pub(crate) struct Directory {
 #[derive(Default)]
 struct Secrets {
     /// By two of their identities.
-    pairs: BTreeSet<(u64, u32)>,
+    pairs: Multi<u64>,
     /// Those for one identity.
-    sole: BTreeSet<(u64, u32)>,
+    sole: Multi<u64>,
     /// The first for everybody.
     for_all: Option<u32>,
     /// With so many identities that they are looked at one by one.
@@ -62,20 +63,16 @@ fn numbered<T>(items: &[T]) -> impl Iterator<Item = (u32, &T)> {
     (0..).zip(items)
 }
 
-fn of<K: Ord + Copy>(set: &BTreeSet<(K, u32)>, key: K) -> impl Iterator<Item = usize> {
-    set.range((key, 0)..=(key, u32::MAX)).map(|(_, at)| *at as usize)
-}
-
 impl Directory {
     pub fn new(connections: &[Connection], secrets: &[Secret]) -> Self {
         let mut directory = Self { secrets: Secrets::new(secrets), ..Self::default() };
         let mut kinds = BTreeSet::new();
         for (at, connection) in numbered(connections) {
-            for (place, child) in connection.children.iter().enumerate() {
-                directory.children.entry(child.id).or_insert((at as usize, place));
+            for (place, child) in numbered(&connection.children) {
+                directory.children.entry(child.id).or_insert((at, place));
             }
             match &connection.remote_id {
-                Some(id) => _ = directory.by_peer.insert((hash_of(id), at)),
+                Some(id) => directory.by_peer.insert(hash_of(id), at),
                 None => directory.nameless.push(at),
             }
             let single = |range: &culvert_model::AddrRange| range.start() == range.end();
@@ -85,7 +82,7 @@ impl Directory {
                     directory.wide.push(at);
                 }
             } else {
-                directory.by_remote.extend(connection.remote_addrs.iter().map(|range| (range.start(), at)));
+                connection.remote_addrs.iter().for_each(|range| directory.by_remote.insert(range.start(), at));
             }
         }
         directory
@@ -93,20 +90,20 @@ impl Directory {
 
     /// The child of that number: its connection, and its place in it.
     pub fn child(&self, id: ChildId) -> Option<(usize, usize)> {
-        self.children.get(&id).copied()
+        self.children.get(&id).map(|(conn, place)| (*conn as usize, *place as usize))
     }
 
     /// Connections that a peer at this address may mean, as far as one can tell before it has said who it is: of those
     /// that are alike, the first.
     pub fn by_remote(&self, remote: IpAddr) -> Vec<usize> {
-        let mut all: Vec<usize> = of(&self.by_remote, remote).chain(self.wide.iter().map(|at| *at as usize)).collect();
+        let mut all: Vec<usize> = self.by_remote.get(remote).chain(self.wide.iter().map(|at| *at as usize)).collect();
         all.sort_unstable();
         all
     }
 
     /// Connections for this peer, in their order; it must be compared still.
     pub fn by_peer(&self, id: &Identity) -> impl Iterator<Item = usize> {
-        of(&self.by_peer, hash_of(id))
+        self.by_peer.get(hash_of(id))
     }
 
     /// Connections for any peer.
@@ -117,9 +114,9 @@ impl Directory {
     /// Secrets that may be for these two, in no order; they must be compared still.
     pub fn secrets(&self, local: &Identity, remote: &Identity) -> impl Iterator<Item = usize> {
         let Secrets { pairs, sole, for_all, long } = &self.secrets;
-        let alone = of(sole, hash_of(local)).chain(of(sole, hash_of(remote)));
+        let alone = sole.get(hash_of(local)).chain(sole.get(hash_of(remote)));
         let others = for_all.iter().chain(long).map(|at| *at as usize);
-        of(pairs, hash_of_pair(local, remote)).chain(alone).chain(others)
+        pairs.get(hash_of_pair(local, remote)).chain(alone).chain(others)
     }
 }
 
@@ -130,13 +127,13 @@ impl Secrets {
             match secret.ids.as_slice() {
                 [] => found.for_all = found.for_all.or(Some(at)),
                 [first, others @ ..] if others.iter().all(|id| id.matches(first)) => {
-                    found.sole.insert((hash_of(first), at));
+                    found.sole.insert(hash_of(first), at);
                 }
                 ids if ids.len() > MOST_PAIRED => found.long.push(at),
                 ids => {
                     // With itself too: the box and its peer may have one name.
                     let pairs = ids.iter().enumerate().flat_map(|(n, a)| ids.iter().skip(n).map(move |b| (a, b)));
-                    found.pairs.extend(pairs.map(|(a, b)| (hash_of_pair(a, b), at)));
+                    pairs.for_each(|(a, b)| found.pairs.insert(hash_of_pair(a, b), at));
                 }
             }
         }

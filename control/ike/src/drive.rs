@@ -10,7 +10,7 @@ use crate::{
     shared::{Core, Deferred, Path},
 };
 use culvert_model::Spi;
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 /// Message IDs are 32 bits and may not wrap (RFC 7296 §2.2).
 const MESSAGE_ID_REKEY: u32 = u32::MAX / 2;
@@ -113,6 +113,7 @@ impl IkeSa {
         });
         for child in e.children.iter_mut().chain(pending) {
             for spec in [&mut child.inbound, &mut child.outbound] {
+                let spec = Arc::make_mut(spec);
                 spec.tunnel.remote = path.remote.ip();
                 if let Some(encapsulation) = &mut spec.encapsulation {
                     encapsulation.remote_port = path.remote.port();
@@ -345,6 +346,8 @@ impl IkeSa {
             }
             let Some(at) = e.tasks.iter().position(|t| t.not_before <= now) else { return };
             let Some(task) = e.tasks.remove(at) else { return };
+            // An SA that waits holds nothing that it does not need.
+            e.tasks.shrink_to_fit();
             let live = e.phase == Phase::Live;
             if live && e.is_untold(task.kind, now) {
                 e.enqueue_at(now + RETRY_UNTOLD, task.kind);

@@ -11,6 +11,7 @@ mod directory;
 mod drive;
 mod endpoint;
 mod exchange;
+mod hashing;
 mod identity;
 mod keys;
 pub mod message;

@@ -4,12 +4,12 @@ use crate::message::{IkeSpi, Notify, NotifyType, Payload, Payloads};
 use culvert_crypto::sha1;
 use std::net::{IpAddr, SocketAddr};
 
-fn hash(spi_i: IkeSpi, spi_r: IkeSpi, addr: SocketAddr) -> Vec<u8> {
-    let ip = match addr.ip() {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    };
-    sha1(&[&spi_i.0, &spi_r.0, &ip, &addr.port().to_be_bytes()])
+fn hash(spi_i: IkeSpi, spi_r: IkeSpi, addr: SocketAddr) -> [u8; 20] {
+    let of = |ip: &[u8]| sha1(&[&spi_i.0, &spi_r.0, ip, &addr.port().to_be_bytes()]);
+    match addr.ip() {
+        IpAddr::V4(ip) => of(&ip.octets()),
+        IpAddr::V6(ip) => of(&ip.octets()),
+    }
 }
 
 /// Our two notifications. `fake` makes the peer see a NAT before us, so that it encapsulates.
@@ -25,8 +25,8 @@ pub(crate) fn notifies(
         source.iter_mut().for_each(|b| *b = !*b);
     }
     [
-        Payload::Notify(Notify::with_data(NotifyType::NatDetectionSourceIp, source)),
-        Payload::Notify(Notify::with_data(NotifyType::NatDetectionDestinationIp, hash(spi_i, spi_r, remote))),
+        Payload::Notify(Notify::with_data(NotifyType::NatDetectionSourceIp, source.to_vec())),
+        Payload::Notify(Notify::with_data(NotifyType::NatDetectionDestinationIp, hash(spi_i, spi_r, remote).to_vec())),
     ]
 }
 

@@ -16,7 +16,7 @@ use crate::{
     shared::{Path, SaId},
 };
 use culvert_model::{Identity, IpsecProtocol, SecretKey, SlotIndex, Spi};
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 pub(crate) struct IkeSa {
     pub id: SaId,
@@ -61,7 +61,7 @@ pub(crate) struct Established {
     pub local_id: Identity,
     pub remote_id: Identity,
     /// The lower of the two nonces that made the SA (RFC 7296 §2.8.1).
-    pub lowest_nonce: Vec<u8>,
+    pub lowest_nonce: Arc<[u8]>,
     pub children: Vec<ChildSa>,
     pub tasks: VecDeque<Task>,
     pub exchange: Option<Exchange>,
@@ -186,7 +186,15 @@ impl Established {
 
     pub fn take_child(&mut self, spi_in: Spi) -> Option<ChildSa> {
         let at = self.children.iter().position(|c| c.spi_in() == spi_in)?;
-        Some(self.children.remove(at))
+        let child = self.children.remove(at);
+        self.children.shrink_to(1);
+        Some(child)
+    }
+
+    pub fn put_child(&mut self, child: ChildSa) {
+        // Most have one for all their life.
+        self.children.reserve_exact(1);
+        self.children.push(child);
     }
 
     pub fn enqueue(&mut self, now: Instant, kind: TaskKind) {

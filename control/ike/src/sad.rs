@@ -1,10 +1,11 @@
 //! The data plane's SAs and slots as this endpoint knows them. Whatever is allocated here is released here, on every
 //! path: a slot goes back when it was never installed, or when the data plane has acknowledged its removal.
 
-use crate::{Output, SpiSource};
+use crate::{Output, SpiSource, hashing::OwnMap};
 use culvert_model::{Direction, SaSpec, SlotIndex, Spi};
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
     time::Instant,
 };
 
@@ -19,9 +20,9 @@ enum State {
 
 pub(crate) struct Sad {
     spis: Box<dyn SpiSource>,
-    slots: BTreeMap<SlotIndex, State>,
+    slots: OwnMap<SlotIndex, State>,
     lingering: BTreeSet<(Instant, SlotIndex)>,
-    tokens: BTreeMap<u64, (SlotIndex, bool)>,
+    tokens: OwnMap<u64, (SlotIndex, bool)>,
     next_token: u64,
     /// After a shutdown nothing lingers.
     pub hurry: bool,
@@ -36,14 +37,8 @@ pub(crate) enum Acknowledged {
 
 impl Sad {
     pub fn new(spis: Box<dyn SpiSource>) -> Self {
-        Self {
-            spis,
-            slots: BTreeMap::new(),
-            lingering: BTreeSet::new(),
-            tokens: BTreeMap::new(),
-            next_token: 1,
-            hurry: false,
-        }
+        let (slots, lingering, tokens) = (OwnMap::default(), BTreeSet::new(), OwnMap::default());
+        Self { spis, slots, lingering, tokens, next_token: 1, hurry: false }
     }
 
     pub fn inbound(&mut self) -> Option<(Spi, SlotIndex)> {
@@ -65,7 +60,7 @@ impl Sad {
         token
     }
 
-    pub fn install(&mut self, outputs: &mut VecDeque<Output>, spec: SaSpec) {
+    pub fn install(&mut self, outputs: &mut VecDeque<Output>, spec: Arc<SaSpec>) {
         let token = self.token(spec.slot, true);
         self.slots.insert(spec.slot, State::Installed(spec.spi, spec.direction));
         outputs.push_back(Output::Install { token, spec });

@@ -3,10 +3,10 @@
 use crate::child::Lane;
 use crate::{
     ComputeJob, ComputeToken, Config, Datagram, DownReason, FailureReason, Output, Report, Step, api::Work,
-    child::ChildSa, cookie::Cookies, directory::Directory, message::IkeSpi, sa::IkeSa, sad::Sad,
+    child::ChildSa, cookie::Cookies, directory::Directory, hashing::OwnMap, message::IkeSpi, sa::IkeSa, sad::Sad,
 };
 use core::time::Duration;
-use culvert_crypto::Provider;
+use culvert_crypto::{CryptoError, Provider};
 use culvert_model::{Identity, SecretKey, SlotIndex};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,9 +14,10 @@ use std::{
     sync::Arc,
     time::Instant,
 };
+use zeroize::{Zeroize, Zeroizing};
 
 /// An IKE SA within this endpoint; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SaId(pub u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +67,38 @@ pub(crate) struct Core {
     pub cookies: Cookies,
     pub computes: BTreeMap<ComputeToken, SaId>,
     /// The outbound SA of each child, or of each of its values, by its slot.
-    pub current: BTreeMap<Lane, SlotIndex>,
+    pub current: OwnMap<Lane, SlotIndex>,
     pub shutdown: bool,
     /// Connections with established IKE SAs, and how many.
-    established: BTreeMap<usize, u32>,
+    established: OwnMap<usize, u32>,
     next: u64,
+    randomness: Randomness,
+}
+
+/// Octets drawn and not yet used: what is drawn is drawn for nonces, SPIs and pauses, a few octets at a time, and each
+/// draw of its own would cost more than the octets. Nothing of it is secret once it is used, and all of it is wiped.
+struct Randomness {
+    octets: Zeroizing<[u8; RANDOMNESS]>,
+    left: usize,
+}
+
+const RANDOMNESS: usize = 512;
+
+impl Randomness {
+    fn take<const N: usize>(&mut self, provider: &dyn Provider) -> Result<[u8; N], CryptoError> {
+        const { assert!(N <= RANDOMNESS) };
+        if self.left < N {
+            provider.random(self.octets.as_mut_slice())?;
+            self.left = RANDOMNESS;
+        }
+        let mut out = [0; N];
+        if let Some(fresh) = self.octets.get_mut(self.left - N..self.left) {
+            out.copy_from_slice(fresh);
+            fresh.zeroize();
+        }
+        self.left -= N;
+        Ok(out)
+    }
 }
 
 impl Core {
@@ -84,10 +112,11 @@ impl Core {
             deferred: VecDeque::new(),
             cookies: Cookies::default(),
             computes: BTreeMap::new(),
-            current: BTreeMap::new(),
+            current: OwnMap::default(),
             shutdown: false,
-            established: BTreeMap::new(),
+            established: OwnMap::default(),
             next: 1,
+            randomness: Randomness { octets: Zeroizing::new([0; RANDOMNESS]), left: 0 },
         }
     }
 
@@ -120,13 +149,11 @@ impl Core {
         self.next
     }
 
-    pub fn random<const N: usize>(&self) -> Result<[u8; N], FailureReason> {
-        let mut out = [0; N];
-        self.provider.random(&mut out).map_err(FailureReason::KeyExchange)?;
-        Ok(out)
+    pub fn random<const N: usize>(&mut self) -> Result<[u8; N], FailureReason> {
+        self.randomness.take(&*self.provider).map_err(FailureReason::KeyExchange)
     }
 
-    pub fn spi(&self) -> Result<IkeSpi, FailureReason> {
+    pub fn spi(&mut self) -> Result<IkeSpi, FailureReason> {
         loop {
             let spi = IkeSpi(self.random()?);
             if !spi.is_zero() {
@@ -136,13 +163,13 @@ impl Core {
     }
 
     /// A random part of `most`.
-    pub fn jitter(&self, most: Duration) -> Duration {
+    pub fn jitter(&mut self, most: Duration) -> Duration {
         let part = self.random::<4>().map_or(0, u32::from_be_bytes);
         most.mul_f64(f64::from(part) / f64::from(u32::MAX))
     }
 
     /// When something with this period is due, less its jitter; zero is never.
-    pub fn due(&self, now: Instant, period: Duration, rand: Duration) -> Option<Instant> {
+    pub fn due(&mut self, now: Instant, period: Duration, rand: Duration) -> Option<Instant> {
         (!period.is_zero()).then(|| now + period.saturating_sub(self.jitter(rand.min(period / 2))))
     }
 

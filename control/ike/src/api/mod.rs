@@ -10,7 +10,7 @@ pub use report::{DownReason, FailureReason, Report, Step};
 pub use status::{ChildStatus, IkeSaStatus};
 
 use culvert_model::{ChildId, Direction, Encapsulation, Flow, Pfp, SaSpec, SlotIndex, Spi, Tunnel};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 /// A UDP payload without the non-ESP marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ pub enum Output {
     /// Inbound: usable at once. Outbound: becomes the SA of its child.
     Install {
         token: u64,
-        spec: SaSpec,
+        spec: Arc<SaSpec>,
     },
     /// The peer of an installed SA has moved.
     Move {

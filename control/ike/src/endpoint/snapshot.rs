@@ -9,10 +9,16 @@ use crate::{
 use std::time::Instant;
 
 impl Endpoint {
-    /// All IKE SAs that are not over.
+    /// All IKE SAs that are not over, the oldest first.
     pub fn status(&self, now: Instant) -> Vec<IkeSaStatus> {
         let over = |sa: &IkeSa| sa.established().is_some_and(|e| matches!(e.phase, Phase::Closed(_)));
-        self.sas.iter().filter(|sa| !over(sa)).map(|sa| self.sa_status(now, sa)).collect()
+        self.sas
+            .ids()
+            .into_iter()
+            .filter_map(|id| self.sas.get(id))
+            .filter(|sa| !over(sa))
+            .map(|sa| self.sa_status(now, sa))
+            .collect()
     }
 
     fn sa_status(&self, now: Instant, sa: &IkeSa) -> IkeSaStatus {

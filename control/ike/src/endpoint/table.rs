@@ -5,6 +5,7 @@
 
 use crate::{
     child::ChildSa,
+    hashing::OwnMap,
     message::IkeSpi,
     sa::{IkeSa, State, Wait},
     shared::{Core, SaId},
@@ -18,7 +19,7 @@ use std::{
 
 #[derive(Default)]
 pub(super) struct Table {
-    sas: BTreeMap<SaId, Box<Entry>>,
+    sas: OwnMap<SaId, Box<Entry>>,
     indices: Indices,
     /// Changed since the last refresh.
     changed: Vec<SaId>,
@@ -29,14 +30,15 @@ pub(super) struct Table {
 
 #[derive(Debug, Default, PartialEq)]
 struct Indices {
-    by_spi: BTreeMap<IkeSpi, SaId>,
-    by_conn: BTreeSet<(usize, SaId)>,
+    by_spi: OwnMap<IkeSpi, SaId>,
+    /// The oldest first.
+    by_conn: OwnMap<usize, Vec<SaId>>,
     /// Responders before IKE_AUTH, by where their peer is and the SPI it chose.
     half_open: BTreeMap<(SocketAddr, IkeSpi), SaId>,
     /// By the SPIs of the children's inbound SAs.
-    by_spi_in: BTreeMap<Spi, SaId>,
+    by_spi_in: OwnMap<Spi, SaId>,
     /// By the slots of both SAs of each pair, and of the pair that waits for the data plane.
-    by_slot: BTreeMap<SlotIndex, SaId>,
+    by_slot: OwnMap<SlotIndex, SaId>,
     timers: BTreeSet<(Instant, SaId)>,
 }
 
@@ -94,17 +96,21 @@ impl Table {
         self.sas.get_mut(&id).map(|entry| &mut entry.sa)
     }
 
+    /// In no order.
     pub fn iter(&self) -> impl Iterator<Item = &IkeSa> {
         self.sas.values().map(|entry| &entry.sa)
     }
 
+    /// The oldest first.
     pub fn ids(&self) -> Vec<SaId> {
-        self.sas.keys().copied().collect()
+        let mut ids: Vec<SaId> = self.sas.keys().copied().collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Those of one connection, the oldest first.
     pub fn of_conn(&self, conn: usize) -> impl DoubleEndedIterator<Item = &IkeSa> {
-        self.indices.by_conn.range((conn, SaId(0))..=(conn, SaId(u64::MAX))).filter_map(|(_, id)| self.get(*id))
+        self.indices.by_conn.get(&conn).into_iter().flatten().filter_map(|id| self.get(*id))
     }
 
     pub fn ids_of_conn(&self, conn: usize) -> Vec<SaId> {
@@ -215,7 +221,7 @@ impl Table {
 impl Indices {
     #[cfg(debug_assertions)]
     fn put(&mut self, id: SaId, known: &Known) {
-        self.by_conn.extend(known.conn.map(|conn| (conn, id)));
+        known.conn.inspect(|conn| self.join(*conn, id));
         self.half_open.extend(known.half_open.map(|key| (key, id)));
         self.timers.extend(known.timer.map(|at| (at, id)));
         for pair in &known.pairs {
@@ -224,10 +230,25 @@ impl Indices {
         }
     }
 
+    fn join(&mut self, conn: usize, id: SaId) {
+        let ids = self.by_conn.entry(conn).or_insert_with(|| Vec::with_capacity(1));
+        let place = ids.partition_point(|other| *other < id);
+        ids.insert(place, id);
+    }
+
+    fn leave(&mut self, conn: usize, id: SaId) {
+        if let Some(ids) = self.by_conn.get_mut(&conn) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_conn.remove(&conn);
+            }
+        }
+    }
+
     fn follow(&mut self, core: &mut Core, id: SaId, from: &Known, to: &Known) {
         if from.conn != to.conn {
-            from.conn.inspect(|conn| _ = self.by_conn.remove(&(*conn, id)));
-            to.conn.inspect(|conn| _ = self.by_conn.insert((*conn, id)));
+            from.conn.inspect(|conn| self.leave(*conn, id));
+            to.conn.inspect(|conn| self.join(*conn, id));
         }
         if from.half_open != to.half_open {
             // Another may stand there by now.

@@ -18,7 +18,7 @@ use crate::{
 };
 use culvert_crypto::{CryptoError, constant_time_eq};
 use culvert_model::{Identity, SecretKey};
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 const NAT_T_PORT: u16 = 4500;
 
@@ -75,8 +75,8 @@ impl Settled {
             && constant_time_eq(&self.auth(core, psk, of_initiator, id).data, &auth.data)
     }
 
-    fn lowest_nonce(&self) -> Vec<u8> {
-        self.ni.clone().min(self.nr.clone())
+    fn lowest_nonce(&self) -> Arc<[u8]> {
+        self.ni.as_slice().min(&self.nr).into()
     }
 }
 
@@ -89,7 +89,7 @@ impl IkeSa {
         settled: Settled,
         child: Option<usize>,
     ) -> Result<(), FailureReason> {
-        let Some(conn) = self.conn.and_then(|c| core.config.connections.get(c)).cloned() else { return Ok(()) };
+        let Some(conn) = self.conn.and_then(|c| core.config.connections.get(c)) else { return Ok(()) };
         if self.nat.any() || conn.encap {
             self.path.local.set_port(NAT_T_PORT);
             self.path.remote.set_port(NAT_T_PORT);
@@ -321,12 +321,12 @@ impl Established {
     #[expect(clippy::too_many_arguments, reason = "one place makes it")]
     pub fn new(
         now: Instant,
-        core: &Core,
+        core: &mut Core,
         channel: Channel,
         suite: crate::keys::IkeSuite,
         sk_d: SecretKey,
         (local_id, remote_id): (Identity, Identity),
-        lowest_nonce: Vec<u8>,
+        lowest_nonce: Arc<[u8]>,
         (rekey, rand, over): (core::time::Duration, core::time::Duration, core::time::Duration),
     ) -> Self {
         Self {

@@ -17,7 +17,7 @@ use crate::{
     shared::{Core, Path},
 };
 use culvert_model::{EspProposal, IpsecProtocol, KeGroup, Prf, SaMode, SecretKey, SlotIndex, Spi, TrafficSelector};
-use std::time::Instant;
+use std::{borrow::Cow, time::Instant};
 
 /// The IKE SA that a Child SA is made with.
 #[derive(Clone, Copy)]
@@ -87,8 +87,7 @@ pub(crate) fn choose(
     if first.mode == SaMode::Transport && nat.any() {
         return Err(Refusal::For(FailureReason::TransportThroughNat));
     }
-    let no_proposal =
-        FailureReason::NoChildProposal { ours: first.child_proposals.clone(), theirs: negotiate::describe(sa) };
+    let ours_first = &first.child_proposals;
     let wish = payloads.ke().and_then(KeyExchangeData::group);
     let mode = first.mode;
     let same_mode = fits.into_iter().filter(|(_, c, _, _)| c.mode == mode);
@@ -96,7 +95,8 @@ pub(crate) fn choose(
         Some((i, local, remote, negotiate::choose_child(&usable(config, c, nat), sa, pfs, wish)?))
     });
     let Some((child, local_ts, remote_ts, (suite, proposal, spi_out))) = chosen.next() else {
-        return Err(Refusal::For(no_proposal));
+        let (ours, theirs) = (ours_first.clone(), negotiate::describe(sa));
+        return Err(Refusal::For(FailureReason::NoChildProposal { ours, theirs }));
     };
     if let Some(group) = suite.group
         && wish != Some(group)
@@ -132,10 +132,12 @@ fn asks_for_fragments(child: &Child) -> bool {
 }
 
 /// The child's proposals on this path: RFC 3947 §5.1, there is no AH in UDP.
-fn usable(connection: &Connection, child: &Child, nat: Nat) -> Vec<EspProposal> {
-    let encapsulated = nat.any() || connection.encap;
-    let all = child.child_proposals.iter().filter(|p| !encapsulated || p.protocol() == IpsecProtocol::Esp);
-    all.cloned().collect()
+fn usable<'a>(connection: &Connection, child: &'a Child, nat: Nat) -> Cow<'a, [EspProposal]> {
+    let is_esp = |p: &EspProposal| p.protocol() == IpsecProtocol::Esp;
+    if !(nat.any() || connection.encap) || child.child_proposals.iter().all(is_esp) {
+        return Cow::Borrowed(&child.child_proposals);
+    }
+    child.child_proposals.iter().filter(|p| is_esp(p)).cloned().collect()
 }
 
 /// Responder's shared secret with the public value that made it.
@@ -169,7 +171,7 @@ impl ChildAnswer {
             key_in,
             key_out,
             initiated: false,
-            lowest_nonce: self.ni.clone().min(self.nr.clone()),
+            lowest_nonce: self.ni.as_slice().min(&self.nr).into(),
         };
         let Some(child) = ChildSa::new(now, core, parent.conn, parent.path, parent.nat, agreed) else {
             core.sad.drop_now(&mut core.outputs, slot_in);
@@ -197,7 +199,8 @@ pub(crate) struct ChildOffer {
     pub child: usize,
     pub spi_in: Spi,
     pub slot_in: SlotIndex,
-    proposals: Vec<EspProposal>,
+    /// Over which path it was made: that tells which proposals it has.
+    nat: Nat,
 }
 
 impl ChildOffer {
@@ -207,13 +210,12 @@ impl ChildOffer {
         if config.mode == SaMode::Transport && nat.any() {
             return Err(FailureReason::TransportThroughNat);
         }
-        let proposals = usable(connection, config, nat);
-        if proposals.is_empty() {
+        if usable(connection, config, nat).is_empty() {
             let theirs = "UDP encapsulation, which AH does not have".to_owned();
             return Err(FailureReason::NoChildProposal { ours: config.child_proposals.clone(), theirs });
         }
         let (spi_in, slot_in) = core.sad.inbound().ok_or(FailureReason::NoSlot)?;
-        Ok(Self { child, spi_in, slot_in, proposals })
+        Ok(Self { child, spi_in, slot_in, nat })
     }
 
     pub fn cancel(self, core: &mut Core) {
@@ -222,11 +224,10 @@ impl ChildOffer {
 
     /// SA and TS payloads. `groups`: outside IKE_AUTH.
     pub fn payloads(&self, core: &Core, conn: usize, groups: bool) -> Vec<Payload> {
-        let Some(config) = core.config.connections.get(conn).and_then(|c| c.children.get(self.child)) else {
-            return Vec::new();
-        };
+        let config = core.config.connections.get(conn).and_then(|c| Some((c, c.children.get(self.child)?)));
+        let Some((connection, config)) = config else { return Vec::new() };
         let mut payloads = vec![
-            Payload::Sa(negotiate::offer_child(&self.proposals, self.spi_in, groups)),
+            Payload::Sa(negotiate::offer_child(&usable(connection, config, self.nat), self.spi_in, groups)),
             Payload::TsInitiator(TrafficSelectors::new(config.local_ts.iter().copied())),
             Payload::TsResponder(TrafficSelectors::new(config.remote_ts.iter().copied())),
         ];
@@ -276,16 +277,17 @@ impl ChildOffer {
         pfs: bool,
         shared: Option<(KeGroup, SecretKey)>,
     ) -> Result<Agreed, FailureReason> {
-        let config = core.config.connections.get(parent.conn).and_then(|c| c.children.get(self.child));
-        let config = config.ok_or(FailureReason::UnexpectedAnswer)?;
+        let config = core.config.connections.get(parent.conn).and_then(|c| Some((c, c.children.get(self.child)?)));
+        let (connection, config) = config.ok_or(FailureReason::UnexpectedAnswer)?;
+        let proposals = usable(connection, config, self.nat);
         let (Some(sa), Some(ts_i), Some(ts_r)) = (payloads.sa(), payloads.ts_initiator(), payloads.ts_responder())
         else {
             return Err(FailureReason::UnexpectedAnswer);
         };
         let group = shared.as_ref().map(|(group, _)| *group);
-        let chosen = negotiate::choose_child(&self.proposals, sa, pfs, group).filter(|_| negotiate::single(sa));
+        let chosen = negotiate::choose_child(&proposals, sa, pfs, group).filter(|_| negotiate::single(sa));
         let Some((suite, _, spi_out)) = chosen else {
-            let ours = self.proposals.clone();
+            let ours = proposals.into_owned();
             return Err(FailureReason::NoChildProposal { ours, theirs: negotiate::describe(sa) });
         };
         if suite.group != group {
@@ -306,7 +308,7 @@ impl ChildOffer {
         let keys = keys::child_keys(&*core.provider, parent.prf, parent.sk_d, shared, ni, nr, suite.suite);
         let (key_out, key_in) = keys.map_err(FailureReason::KeyExchange)?;
         let (child, spi_in, slot_in) = (self.child, self.spi_in, self.slot_in);
-        let lowest_nonce = ni.min(nr).to_vec();
+        let lowest_nonce = ni.min(nr).into();
         let initiated = true;
         Ok(Agreed {
             child,

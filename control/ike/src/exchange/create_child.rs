@@ -15,7 +15,7 @@ use crate::{
 use core::time::Duration;
 use culvert_crypto::{CryptoError, KeyExchange};
 use culvert_model::{IpsecProtocol, KeGroup, SecretKey, Spi};
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 const NONCE_LEN: usize = 32;
 /// Pairs of one child that a peer may have in one IKE SA at once.
@@ -35,7 +35,7 @@ pub(crate) struct ChildExchange {
     compute: Option<ComputeToken>,
     answer: Option<Vec<Payload>>,
     /// The peer rekeyed the same pair: its new pair and the lower nonce of that exchange.
-    pub collision: Option<(Spi, Vec<u8>)>,
+    pub collision: Option<(Spi, Arc<[u8]>)>,
     tried: Vec<KeGroup>,
 }
 
@@ -229,7 +229,7 @@ impl IkeSa {
             {
                 old.state = ChildState::Rekeyed;
             }
-            e.children.push(child);
+            e.put_child(child);
             e.close_child(now, new_spi, DownReason::Duplicate);
             return;
         }
@@ -327,7 +327,7 @@ impl IkeSa {
             if e.children.iter().any(|c| c.id == child.id && c.state == ChildState::Installed) {
                 e.settle_at = Some(child.created + delay);
             }
-            e.children.push(child);
+            e.put_child(child);
         }
     }
 

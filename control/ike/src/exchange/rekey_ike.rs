@@ -323,7 +323,7 @@ impl IkeSa {
             last_response,
         };
         let ids = (e.local_id.clone(), e.remote_id.clone());
-        let lowest = ni.min(nr).to_vec();
+        let lowest = ni.min(nr).into();
         let mut new = Established::new(now, core, channel, suite, keys.sk_d, ids, lowest, times);
         new.children = core::mem::take(&mut e.children);
         new.tasks = core::mem::take(&mut e.tasks);

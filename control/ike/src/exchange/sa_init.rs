@@ -303,8 +303,9 @@ impl IkeSa {
             return Some(FirstAnswer::Refuse(refusal, Some(reason)));
         }
         // Which connection it is tells IKE_AUTH; here all that fit by address speak.
-        let ours: Vec<_> = connections.iter().flat_map(|c| c.proposals.iter().cloned()).collect();
-        let Some((suite, proposal)) = negotiate::choose_ike(&ours, sa, ke.group()) else {
+        let chosen = connections.iter().find_map(|c| negotiate::choose_ike(&c.proposals, sa, ke.group()));
+        let Some((suite, proposal)) = chosen else {
+            let ours = connections.iter().flat_map(|c| c.proposals.iter().cloned()).collect();
             let reason = FailureReason::NoIkeProposal { ours, theirs: negotiate::describe(sa) };
             return Some(FirstAnswer::Refuse(Refusal::For(reason.clone()), Some(reason)));
         };

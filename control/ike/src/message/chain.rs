@@ -11,6 +11,11 @@ use super::{
 /// More than any peer sends; skipped ones count too.
 const MAX_PAYLOADS: usize = 128;
 
+/// Room for all payloads of the usual message, so that a buffer does not grow step by step.
+pub(super) const USUAL_LEN: usize = 448;
+/// As many as the usual message has.
+const USUAL_PAYLOADS: usize = 8;
+
 /// Octets of the generic header.
 pub(super) const GENERIC_LEN: usize = 4;
 
@@ -39,7 +44,7 @@ impl<'a> Generic<'a> {
 pub(super) fn parse(first: PayloadType, octets: &[u8], grammar: &Grammar) -> Result<(Shape, Vec<Payload>), Fault> {
     let mut r = Reader::new(octets);
     let mut payload = first;
-    let mut payloads = Vec::new();
+    let mut payloads = Vec::with_capacity(USUAL_PAYLOADS);
     let mut seen = 0;
     while payload != PayloadType::None {
         seen += 1;

@@ -34,7 +34,7 @@ impl ClearMessage {
     /// The octets of an IKE_SA_INIT message.
     pub fn encode(header: &Header, payloads: &[Payload]) -> Result<Vec<u8>, EncodeError> {
         let grammar = grammar::clear(header.exchange, header.response).map_err(EncodeError::Grammar)?;
-        let mut body = Vec::new();
+        let mut body = Vec::with_capacity(chain::USUAL_LEN);
         let shape = chain::write(payloads, grammar, &mut body)?;
         check_header(header, shape).map_err(EncodeError::Grammar)?;
         assemble(header, chain::first(payloads), &body)

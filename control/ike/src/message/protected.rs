@@ -83,7 +83,7 @@ impl Sealer {
         payloads: &[Payload],
     ) -> Result<Vec<u8>, EncodeError> {
         let grammar = grammar::encrypted(header.exchange, header.response).map_err(EncodeError::Grammar)?;
-        let mut data = Vec::new();
+        let mut data = Vec::with_capacity(chain::USUAL_LEN);
         chain::write(payloads, grammar, &mut data)?;
         pad(&mut data, self.keys.encryption.block_len());
         self.seal_octets(provider, header, chain::first(payloads), data)

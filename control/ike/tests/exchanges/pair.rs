@@ -44,6 +44,7 @@ pub fn config(me: usize) -> Config {
         rand_time: Duration::ZERO,
         lifetime: Lifetime::default(),
         replay_window: 64,
+        interface: None,
     };
     Config {
         connections: vec![Connection {
@@ -218,7 +219,7 @@ impl Pair {
                             let result = if self.refuse_installs[i] { Err(InstallFailed) } else { Ok(()) };
                             if result.is_ok() {
                                 self.installed[i].retain(|s| s.slot != spec.slot);
-                                self.installed[i].push(spec);
+                                self.installed[i].push((*spec).clone());
                             }
                             self.endpoints[i].handle_event(self.now, Event::Done { token, result });
                         }

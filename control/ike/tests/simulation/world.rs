@@ -182,6 +182,7 @@ fn config(me: usize, options: &Options) -> Config {
         rand_time: Duration::ZERO,
         lifetime: Lifetime::default(),
         replay_window: 64,
+        interface: None,
     };
     let id = |i: usize| format!("gw-{i}.example").parse().expect("identity");
     Config {
@@ -449,7 +450,7 @@ impl World {
                 Output::Transmit(datagram) => self.send(1 - i, &datagram),
                 Output::Install { token, spec } => {
                     self.check_key(i, &spec);
-                    self.command(i, token, Command::Install(Box::new(spec)));
+                    self.command(i, token, Command::Install(Box::new((*spec).clone())));
                 }
                 Output::Move { .. } => panic!("nobody moves in this world"),
                 Output::Remove { token, slot, spi, direction } => {

@@ -172,6 +172,9 @@ fn integrity_comes_first() {
         fn prf(&self, prf: culvert_model::Prf, key: &[u8], data: &[&[u8]]) -> SecretKey {
             self.0.prf(prf, key, data)
         }
+        fn prf_plus(&self, prf: culvert_model::Prf, key: &[u8], seed: &[&[u8]], len: usize) -> SecretKey {
+            self.0.prf_plus(prf, key, seed, len)
+        }
         fn integrity(&self, alg: Integrity, key: &[u8], data: &[&[u8]]) -> Result<Vec<u8>, CryptoError> {
             self.0.integrity(alg, key, data)
         }
