@@ -2,8 +2,9 @@
 
 use crate::manual::ManualSas;
 use crate::plane::{Notice, Numbers, Orphan, Plane};
+use crate::pool::Pool;
 use crate::report::Tally;
-use crate::server::{Document, Request};
+use crate::server::{Document, OUTSTANDING, Request, Wake};
 use crate::spis::LinkSpis;
 use crate::{StartError, manual, metrics, status, translate};
 use culvert_config::{ChildRef, Config, Secrets};
@@ -12,13 +13,12 @@ use culvert_ike::{Datagram, Endpoint, Event, InstallFailed, Output};
 use culvert_link::record::{self, Event as PlaneEvent};
 use culvert_model::{ChildId, Direction, Encapsulation, Flow, SaSpec, SlotIndex, Spi, Tunnel};
 use culvert_telemetry::DropReason;
-use culvert_telemetry::SaCounter;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longest sleep between two looks at the rings.
@@ -48,8 +48,7 @@ pub struct Daemon {
     pub dataplane_alive: bool,
     provider: Arc<dyn Provider>,
     manual: ManualSas,
-    /// Packets of inbound SAs when last looked.
-    activity: HashMap<Spi, u64>,
+    pool: Pool,
     retire_at: BTreeMap<ChildId, Instant>,
     next_slow_turn: Instant,
     next_second: Instant,
@@ -64,8 +63,10 @@ impl Daemon {
         state_dir: &Path,
         link: &Path,
         mut plane: Plane,
+        wake: &SyncSender<Wake>,
     ) -> Result<Self, StartError> {
         let provider: Arc<dyn Provider> = Arc::new(AwsLc);
+        let pool = Pool::start(&provider, wake).map_err(StartError::Pool)?;
         let ike_config = translate::ike_config(&config, secrets)?;
         let children_file = link.with_extension("children");
         retire_strangers(&config, secrets, provider.as_ref(), &mut plane, &children_file);
@@ -86,7 +87,7 @@ impl Daemon {
             dataplane_alive: false,
             provider,
             manual,
-            activity: HashMap::new(),
+            pool,
             retire_at: BTreeMap::new(),
             next_slow_turn: now(),
             next_second: now(),
@@ -95,16 +96,16 @@ impl Daemon {
     }
 
     /// Until `stop`; then closes every IKE SA at its peer.
-    pub fn run(&mut self, questions: &Receiver<Request>, stop: &AtomicBool) {
+    pub fn run(&mut self, wakes: &Receiver<Wake>, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             self.turn();
-            self.wait(questions);
+            self.wait(wakes);
         }
         self.endpoint.handle_event(now(), Event::Shutdown);
         let deadline = now() + SHUTDOWN;
         while now() < deadline && !(self.endpoint.is_idle() && self.plane.is_idle()) {
             self.turn();
-            std::thread::sleep(TURN);
+            self.wait(wakes);
         }
         self.remove_manual(deadline);
         tracing::info!("stopped");
@@ -145,10 +146,24 @@ impl Daemon {
         self.take_outputs();
     }
 
-    /// Sleeps a turn, or until somebody asks for a document.
-    fn wait(&mut self, questions: &Receiver<Request>) {
-        match questions.recv_timeout(TURN) {
-            Ok(Request { document, answer }) => {
+    /// Sleeps a turn, or until somebody asks for a document or has computed something.
+    fn wait(&mut self, wakes: &Receiver<Wake>) {
+        match wakes.recv_timeout(TURN) {
+            Ok(wake) => self.take_wake(wake),
+            Err(RecvTimeoutError::Timeout) => return,
+            Err(RecvTimeoutError::Disconnected) => return std::thread::sleep(TURN),
+        }
+        // As many as may wait there, so that they keep nothing else from running.
+        for _ in 0..OUTSTANDING {
+            let Ok(wake) = wakes.try_recv() else { break };
+            self.take_wake(wake);
+        }
+        self.take_outputs();
+    }
+
+    fn take_wake(&mut self, wake: Wake) {
+        match wake {
+            Wake::Question(Request { document, answer }) => {
                 let text = match document {
                     Document::Status => self.status_text(),
                     Document::Metrics => metrics::text(self, now()),
@@ -156,8 +171,7 @@ impl Daemon {
                 // A client that has gone away wants no answer.
                 let _ = answer.send(text);
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TURN),
+            Wake::Computed(result) => self.endpoint.handle_event(now(), Event::Computed(result)),
         }
     }
 
@@ -189,9 +203,7 @@ impl Daemon {
     /// RFC 4301 §4.4.1, §5.2; RFC 4303 §3.4: what an administrator may want to know of a drop.
     fn audit(&self, reason: u16, slot: Option<SlotIndex>, spi: Option<Spi>, flow: &Flow) {
         let Some(reason) = DropReason::ALL.get(usize::from(reason)) else { return };
-        let peer = slot
-            .and_then(|slot| self.plane.sas().find(|spec| spec.slot == slot))
-            .map(|spec| (spec.tunnel.remote, spec.child.0));
+        let peer = slot.and_then(|slot| self.plane.held(slot)).map(|spec| (spec.tunnel.remote, spec.child.0));
         let spi = spi.map_or("-".to_owned(), |spi| format!("0x{spi}"));
         match peer {
             Some((peer, child)) => {
@@ -237,14 +249,12 @@ impl Daemon {
 
     /// The inbound SPI of the pair that has this slot. Outbound SPIs are the peers' choice and tell nothing.
     fn pair_of(&self, slot: SlotIndex) -> Option<Spi> {
-        let status = self.endpoint.status(now());
-        let mut pairs = status.iter().flat_map(|sa| &sa.children);
-        pairs.find(|pair| pair.slot_in == slot || pair.slot_out == Some(slot)).map(|pair| pair.spi_in)
+        self.endpoint.pair_of(slot)
     }
 
     /// A manual SA has no IKE that could be asked; the packet was authentic, as the data plane says.
     fn manual_moved(&mut self, slot: SlotIndex, remote: SocketAddr) {
-        let Some(child) = self.plane.sas().find(|spec| spec.slot == slot).map(|spec| spec.child) else { return };
+        let Some(child) = self.plane.held(slot).map(|spec| spec.child) else { return };
         if !matches!(self.config.child(child), Some(ChildRef::Manual(_))) {
             return;
         }
@@ -272,21 +282,20 @@ impl Daemon {
                 Output::Install { token, spec } => self.install(token, spec),
                 Output::Move { slot, tunnel, encapsulation } => self.plane.update_tunnel(slot, tunnel, encapsulation),
                 Output::Remove { token, slot, spi, direction } => {
-                    self.activity.remove(&spi);
                     self.plane.remove(slot, spi, direction, Some(token));
                 }
                 Output::Compute(job) => {
-                    let result = job.run(self.provider.as_ref());
-                    self.endpoint.handle_event(now(), Event::Computed(result));
+                    if let Err(job) = self.pool.submit(job) {
+                        let result = job.run(self.provider.as_ref());
+                        self.endpoint.handle_event(now(), Event::Computed(result));
+                    }
                 }
                 Output::Report(report) => self.tally.take(now(), report),
             }
         }
     }
 
-    fn install(&mut self, token: u64, mut spec: SaSpec) {
-        let child = self.config.child(spec.child);
-        spec.interface = child.and_then(|child| self.config.interface_id(child.interface()?));
+    fn install(&mut self, token: u64, spec: Arc<SaSpec>) {
         if spec.direction == Direction::Outbound && self.plane.orphans().iter().any(|o| o.child == spec.child) {
             self.retire_at.entry(spec.child).or_insert_with(|| now() + ORPHAN_LINGER);
         }
@@ -327,16 +336,9 @@ impl Daemon {
         }
     }
 
-    /// Which inbound SAs carried packets since the last look: their peers live.
+    /// Which inbound SAs carried packets since they were last looked at: their peers live.
     fn tell_activity(&mut self) {
-        let mut busy = Vec::new();
-        for spec in self.plane.sas().filter(|spec| spec.direction == Direction::Inbound) {
-            let packets = self.plane.slot(spec.slot).map_or(0, |slot| slot.get(SaCounter::Packets.index()));
-            if self.activity.insert(spec.spi, packets).unwrap_or(0) != packets {
-                busy.push(spec.spi);
-            }
-        }
-        for spi in busy {
+        for spi in self.plane.busy() {
             self.endpoint.handle_event(now(), Event::PeerActivity { spi });
         }
     }

@@ -6,6 +6,7 @@ mod exposition;
 mod manual;
 mod metrics;
 mod plane;
+mod pool;
 mod report;
 mod reservation;
 mod server;
@@ -57,6 +58,8 @@ enum StartError {
     Server(#[from] server::ServerError),
     #[error(transparent)]
     Link(#[from] culvert_link::LinkError),
+    #[error("cannot start a thread for public-key work: {0}")]
+    Pool(std::io::Error),
     #[error(transparent)]
     Manual(#[from] manual::ManualError),
     #[error(transparent)]
@@ -103,10 +106,11 @@ fn run(args: &Args) -> Result<(), StartError> {
     let plane = culvert_process::patiently(patience, in_use, || plane::Plane::attach(&region))?;
     // Only the holder of the control role may take over its socket.
     let listeners = server::Listeners::bind(&socket, config.metrics.as_ref().map(|metrics| metrics.listen))?;
-    let mut daemon = daemon::Daemon::new(config, &secrets, &state_dir, &link, plane)?;
+    let (wake, wakes) = std::sync::mpsc::sync_channel(server::OUTSTANDING);
+    let mut daemon = daemon::Daemon::new(config, &secrets, &state_dir, &link, plane, &wake)?;
     drop(secrets);
-    let questions = listeners.serve()?;
-    daemon.run(&questions, &stop);
+    listeners.serve(wake)?;
+    daemon.run(&wakes, &stop);
     // What is left in the directory would only mislead `culvert status`.
     let _ = std::fs::remove_file(&socket);
     Ok(())

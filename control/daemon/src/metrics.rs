@@ -5,10 +5,10 @@ use crate::exposition::Exposition;
 use crate::status::{self, HOUSEKEEPING};
 use culvert_ike::IkeSaStatus;
 use culvert_link::SlotState;
-use culvert_model::{Direction, SlotIndex};
+use culvert_model::{ChildId, Direction, SaSpec, SlotIndex};
 use culvert_telemetry::{DropReason, SaCounter, metrics};
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 pub fn text(daemon: &Daemon, now: Instant) -> String {
     let mut out = Exposition::default();
@@ -64,10 +64,14 @@ fn ports_and_workers(out: &mut Exposition, daemon: &Daemon) {
 }
 
 fn connections(out: &mut Exposition, daemon: &Daemon, ike: &[IkeSaStatus], now: Instant) {
+    let mut ages: HashMap<&str, Duration> = HashMap::new();
+    for sa in ike.iter().filter(|sa| sa.state == "established") {
+        let oldest = ages.entry(sa.connection.as_str()).or_default();
+        *oldest = sa.age.unwrap_or_default().max(*oldest);
+    }
     for connection in &daemon.config.connections {
         let name = connection.name.as_str();
-        let age =
-            ike.iter().filter(|sa| sa.connection == name && sa.state == "established").filter_map(|sa| sa.age).max();
+        let age = ages.get(name);
         out.add(metrics::CONNECTION_UP, &[name], f64::from(u8::from(age.is_some())));
         if let Some(age) = age {
             let up = now.duration_since(daemon.started).as_secs_f64();
@@ -81,6 +85,8 @@ fn connections(out: &mut Exposition, daemon: &Daemon, ike: &[IkeSaStatus], now: 
 
 fn children(out: &mut Exposition, daemon: &Daemon) {
     let region = daemon.plane.region();
+    let mut sas: HashMap<(ChildId, Direction), Vec<&SaSpec>> = HashMap::new();
+    daemon.plane.sas().for_each(|spec| sas.entry((spec.child, spec.direction)).or_default().push(spec));
     for (id, child) in daemon.config.children() {
         let (connection, name) = (child.connection_name(), child.name());
         let rekeys = daemon.tally.child_rekeys.get(&(connection.to_owned(), name.to_owned())).copied().unwrap_or(0);
@@ -89,7 +95,7 @@ fn children(out: &mut Exposition, daemon: &Daemon) {
         for (direction, word) in [(Direction::Inbound, "in"), (Direction::Outbound, "out")] {
             let past = daemon.plane.past(id, direction);
             let (mut installed, mut packets, mut bytes) = (0u32, past.packets, past.bytes);
-            for spec in daemon.plane.sas().filter(|spec| spec.child == id && spec.direction == direction) {
+            for spec in sas.get(&(id, direction)).into_iter().flatten() {
                 let Some(slot) = region.slot(spec.slot) else { continue };
                 installed += u32::from(slot.state() == SlotState::Installed);
                 packets += slot.get(SaCounter::Packets.index());

@@ -9,8 +9,11 @@ use culvert_link::{ControlEnd, LinkError, Peer, PushError, Region, RingError, Sl
 use culvert_model::{ChildId, Direction, Encapsulation, Policy, SaSpec, SlotIndex, Spi, Tunnel};
 use culvert_telemetry::SaCounter;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
+/// SAs looked at for activity in one go, at least.
+const LOOKS: usize = 1024;
 /// Commands that wait for room in the ring; beyond this the data plane is not working at all.
 const LONGEST_BACKLOG: usize = 1 << 20;
 
@@ -80,9 +83,12 @@ pub struct Past {
 
 /// An SA that the data plane is to have.
 struct Held {
-    spec: SaSpec,
+    /// IKE has the same for the SAs that are its own.
+    spec: Arc<SaSpec>,
     /// Grows with each naming. An outbound SA becomes its child's when it is named, so the last one named is the child's.
     named: u64,
+    /// Packets when it was last looked at.
+    packets: u64,
 }
 
 /// How much the rings carried, for metrics.
@@ -104,6 +110,8 @@ pub struct Plane {
     next_token: u64,
     sas: BTreeMap<SlotIndex, Held>,
     namings: u64,
+    /// Where the next look at activity begins.
+    looked_at: SlotIndex,
     policies: Vec<Policy>,
     orphans: Vec<Orphan>,
     generation: u64,
@@ -126,6 +134,7 @@ impl Plane {
             next_token: link.generation << 40,
             sas: BTreeMap::new(),
             namings: 0,
+            looked_at: SlotIndex(0),
             policies: Vec::new(),
             orphans: Vec::new(),
             notices: VecDeque::new(),
@@ -201,15 +210,16 @@ impl Plane {
 
     /// SAs that are, or are about to be, in the data plane.
     pub fn sas(&self) -> impl Iterator<Item = &SaSpec> {
-        self.sas.values().map(|held| &held.spec)
+        self.sas.values().map(|held| &*held.spec)
     }
 
     pub fn slot(&self, index: SlotIndex) -> Option<SlotRef> {
         self.region.slot(index)
     }
 
-    fn held(&self, slot: SlotIndex) -> Option<&SaSpec> {
-        self.sas.get(&slot).map(|held| &held.spec)
+    /// The SA in that slot.
+    pub fn held(&self, slot: SlotIndex) -> Option<&SaSpec> {
+        self.sas.get(&slot).map(|held| &*held.spec)
     }
 
     /// Is this SA in the data plane already, or on its way there?
@@ -217,8 +227,37 @@ impl Plane {
         self.held(spec.slot).is_some_and(|held| held.spi == spec.spi && held.direction == spec.direction)
     }
 
+    /// SPIs of the inbound SAs that have received packets since they were last looked at. All of them if they are few;
+    /// else a part, another each time, so that ten calls see all.
+    pub fn busy(&mut self) -> Vec<Spi> {
+        let some = self.sas.len().div_ceil(10).max(LOOKS).min(self.sas.len());
+        let mut busy = Vec::new();
+        let from = self.looked_at;
+        let mut left = some;
+        for range in [from..SlotIndex(u32::MAX), SlotIndex(0)..from] {
+            for (slot, held) in self.sas.range_mut(range).take(left) {
+                left -= 1;
+                self.looked_at = SlotIndex(slot.0 + 1);
+                if held.spec.direction == Direction::Inbound {
+                    let packets = self.region.slot(*slot).map_or(0, |slot| slot.get(SaCounter::Packets.index()));
+                    if core::mem::replace(&mut held.packets, packets) != packets {
+                        busy.push(held.spec.spi);
+                    }
+                }
+            }
+        }
+        busy
+    }
+
     /// Sets the slot up and sends the SA.
-    pub fn install(&mut self, spec: SaSpec, numbers: Numbers, now_unix: u64, waiter: Option<u64>) -> bool {
+    pub fn install(
+        &mut self,
+        spec: impl Into<Arc<SaSpec>>,
+        numbers: Numbers,
+        now_unix: u64,
+        waiter: Option<u64>,
+    ) -> bool {
+        let spec = spec.into();
         let Some(slot) = self.region.slot(spec.slot) else { return false };
         let init = SlotInit {
             spi: spec.spi,
@@ -237,15 +276,18 @@ impl Plane {
     }
 
     /// Sends an SA whose slot is set up already and goes on counting where it is.
-    pub fn adopt(&mut self, spec: SaSpec, now_unix: u64, waiter: Option<u64>) {
+    pub fn adopt(&mut self, spec: impl Into<Arc<SaSpec>>, now_unix: u64, waiter: Option<u64>) {
+        let spec = spec.into();
         self.orphans.retain(|orphan| orphan.slot != spec.slot);
         self.namings += 1;
-        self.sas.insert(spec.slot, Held { spec: spec.clone(), named: self.namings });
-        self.send_install(spec, now_unix, waiter.into_iter().collect());
+        let packets = self.sas.get(&spec.slot).map_or(0, |held| held.packets);
+        self.sas.insert(spec.slot, Held { spec: spec.clone(), named: self.namings, packets });
+        self.send_install(&spec, now_unix, waiter.into_iter().collect());
     }
 
     /// The data plane counts seconds from the moment it is told, so an older SA is told with what is left of its time.
-    fn send_install(&mut self, mut spec: SaSpec, now_unix: u64, waiters: Vec<u64>) {
+    fn send_install(&mut self, spec: &SaSpec, now_unix: u64, waiters: Vec<u64>) {
+        let mut spec = spec.clone();
         let slot = spec.slot;
         let age = self.region.slot(slot).map_or(0, |slot| now_unix.saturating_sub(slot.installed_at()));
         for seconds in [&mut spec.lifetime.soft_seconds, &mut spec.lifetime.hard_seconds] {
@@ -259,7 +301,8 @@ impl Plane {
     /// The SA has another remote end.
     pub fn update_tunnel(&mut self, slot: SlotIndex, tunnel: Tunnel, encapsulation: Option<Encapsulation>) {
         let Some(held) = self.sas.get_mut(&slot) else { return };
-        (held.spec.tunnel, held.spec.encapsulation) = (tunnel, encapsulation);
+        let spec = Arc::make_mut(&mut held.spec);
+        (spec.tunnel, spec.encapsulation) = (tunnel, encapsulation);
         let spi = held.spec.spi;
         self.send_plain(&Command::UpdateTunnel { slot, spi, tunnel, encapsulation }, "a new address of a peer");
     }
@@ -449,10 +492,10 @@ impl Plane {
         }
         let mut held: Vec<&Held> = self.sas.values().collect();
         held.sort_unstable_by_key(|held| held.named);
-        let specs: Vec<SaSpec> = held.into_iter().map(|held| held.spec.clone()).collect();
+        let specs: Vec<Arc<SaSpec>> = held.into_iter().map(|held| held.spec.clone()).collect();
         for spec in specs {
             let waiters = waiting.remove(&spec.slot).unwrap_or_default();
-            self.send_install(spec, now_unix, waiters);
+            self.send_install(&spec, now_unix, waiters);
         }
         // Last, because the first EndSync opens the ports: what they let in finds its SAs.
         self.state_policies();

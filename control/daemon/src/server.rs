@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
 /// Requests the main loop may owe answers to; one more is refused at once.
-const OUTSTANDING: usize = 64;
+pub const OUTSTANDING: usize = 64;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a client wants to see.
@@ -31,6 +31,13 @@ pub enum Document {
 pub struct Request {
     pub document: Document,
     pub answer: oneshot::Sender<String>,
+}
+
+/// What the main loop wakes up for.
+pub enum Wake {
+    Question(Request),
+    /// Another thread has done its public-key work.
+    Computed(culvert_ike::ComputeResult),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,17 +81,16 @@ impl Listeners {
         Ok(Self { status, metrics })
     }
 
-    /// Serves on a thread of its own until the process ends; questions come out of the receiver.
-    pub fn serve(self) -> Result<mpsc::Receiver<Request>, ServerError> {
-        let (questions, receiver) = mpsc::sync_channel(OUTSTANDING);
+    /// Serves on a thread of its own until the process ends.
+    pub fn serve(self, questions: mpsc::SyncSender<Wake>) -> Result<(), ServerError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServerError::Thread)?;
         let serve = move || runtime.block_on(self.accept(questions));
         std::thread::Builder::new().name("culvert-http".into()).spawn(serve).map_err(ServerError::Thread)?;
-        Ok(receiver)
+        Ok(())
     }
 
-    async fn accept(self, questions: mpsc::SyncSender<Request>) {
+    async fn accept(self, questions: mpsc::SyncSender<Wake>) {
         let app = Router::new()
             .route("/v1/status", get(status))
             .route("/metrics", get(metrics))
@@ -107,7 +113,7 @@ impl Listeners {
 
 #[derive(Clone)]
 struct Questions {
-    questions: mpsc::SyncSender<Request>,
+    questions: mpsc::SyncSender<Wake>,
     outstanding: std::sync::Arc<Semaphore>,
 }
 
@@ -116,7 +122,7 @@ impl Questions {
         const BUSY: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "too many requests at once\n");
         let _permit = self.outstanding.try_acquire().map_err(|_| BUSY)?;
         let (answer, receiver) = oneshot::channel();
-        self.questions.try_send(Request { document, answer }).map_err(|_| BUSY)?;
+        self.questions.try_send(Wake::Question(Request { document, answer })).map_err(|_| BUSY)?;
         match tokio::time::timeout(TIMEOUT, receiver).await {
             Ok(Ok(text)) => Ok(text),
             _ => Err((StatusCode::SERVICE_UNAVAILABLE, "the control process is stopping or overloaded\n")),

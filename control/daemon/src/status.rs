@@ -7,7 +7,7 @@ use culvert_link::{PORTS, Region, WORKERS};
 use culvert_model::{ChildId, Direction, SaMode, SlotIndex, Suite};
 use culvert_status::{Dataplane, IkeSa, Port, Status, Tunnel, TunnelState, Worker};
 use culvert_telemetry::{DropReason, PortCounter, SaCounter, WorkerCounter, layout};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -17,12 +17,13 @@ pub const HOUSEKEEPING: usize = WORKERS - 1;
 pub fn document(daemon: &Daemon, now: Instant) -> Status {
     let ike = daemon.endpoint.status(now);
     let config = &daemon.config;
+    let known = Known::new(daemon, &ike);
     let region = daemon.plane.region();
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: now.duration_since(daemon.started).as_secs(),
         dataplane: Dataplane { alive: daemon.dataplane_alive, generation: daemon.plane.peer().generation() },
-        tunnels: config.children().map(|(id, child)| tunnel(daemon, &ike, id, child)).collect(),
+        tunnels: config.children().map(|(id, child)| tunnel(daemon, &known, id, child)).collect(),
         ike_sas: ike.iter().map(ike_sa).collect(),
         ports: ports(config, region),
         workers: workers(config, region),
@@ -33,7 +34,31 @@ pub fn document(daemon: &Daemon, now: Instant) -> Status {
     }
 }
 
-fn tunnel(daemon: &Daemon, ike: &[IkeSaStatus], id: ChildId, child: ChildRef<'_>) -> Tunnel {
+/// What belongs to which child, found once for all of them.
+struct Known<'a> {
+    pairs: HashMap<ChildId, Vec<(&'a IkeSaStatus, &'a ChildStatus)>>,
+    /// Names of connections that are coming up.
+    connecting: HashSet<&'a str>,
+    /// Slots of manual SAs, and of others.
+    slots: HashMap<(ChildId, Direction), SlotIndex>,
+}
+
+impl<'a> Known<'a> {
+    fn new(daemon: &'a Daemon, ike: &'a [IkeSaStatus]) -> Self {
+        let mut pairs: HashMap<_, Vec<_>> = HashMap::new();
+        for sa in ike {
+            sa.children.iter().for_each(|child| pairs.entry(child.child).or_default().push((sa, child)));
+        }
+        let connecting = ike.iter().filter(|sa| sa.state == "connecting").map(|sa| sa.connection.as_str()).collect();
+        let mut slots = HashMap::new();
+        for spec in daemon.plane.sas() {
+            slots.entry((spec.child, spec.direction)).or_insert(spec.slot);
+        }
+        Self { pairs, connecting, slots }
+    }
+}
+
+fn tunnel(daemon: &Daemon, known: &Known<'_>, id: ChildId, child: ChildRef<'_>) -> Tunnel {
     let (connection, name) = (child.connection_name(), child.name());
     let mut tunnel = Tunnel {
         connection: connection.to_owned(),
@@ -49,9 +74,7 @@ fn tunnel(daemon: &Daemon, ike: &[IkeSaStatus], id: ChildId, child: ChildRef<'_>
             (tunnel.local, tunnel.remote) = (Some(sa.local.to_string()), Some(sa.remote.to_string()));
             (tunnel.spi_in, tunnel.spi_out) = (Some(sa.spi_in.to_string()), Some(sa.spi_out.to_string()));
             (tunnel.local_ts, tunnel.remote_ts) = (words(&sa.local_ts), words(&sa.remote_ts));
-            let slot = |direction| {
-                daemon.plane.sas().find(|spec| spec.child == id && spec.direction == direction).map(|spec| spec.slot)
-            };
+            let slot = |direction| known.slots.get(&(id, direction)).copied();
             let (slot_in, slot_out) = (slot(Direction::Inbound), slot(Direction::Outbound));
             if slot_in.is_some() && slot_out.is_some() {
                 tunnel.state = TunnelState::Installed;
@@ -59,13 +82,12 @@ fn tunnel(daemon: &Daemon, ike: &[IkeSaStatus], id: ChildId, child: ChildRef<'_>
             count(&mut tunnel, daemon.plane.region(), slot_in, slot_out);
         }
         ChildRef::Ike(_, configured) => {
-            let found = ike.iter().flat_map(|sa| sa.children.iter().map(move |child| (sa, child)));
-            let of_child = found.filter(|(_, status)| status.child == id);
+            let of_child = known.pairs.get(&id).into_iter().flatten();
             match of_child.max_by_key(|(_, status)| (standing(status), std::cmp::Reverse(status.age))) {
                 Some((sa, status)) => fill(&mut tunnel, daemon.plane.region(), sa, status),
                 None => {
                     (tunnel.local_ts, tunnel.remote_ts) = (words(&configured.local_ts), words(&configured.remote_ts));
-                    let connecting = ike.iter().any(|sa| sa.connection == connection && sa.state == "connecting");
+                    let connecting = known.connecting.contains(connection);
                     tunnel.state = match configured.start_action {
                         _ if connecting => TunnelState::Connecting,
                         StartAction::Trap => TunnelState::Trapped,
