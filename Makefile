@@ -20,7 +20,7 @@ help:
 	@echo "make test-vm [ONLY=text] against a Linux kernel's IPsec in an emulated machine; needs root"
 	@echo "make lint                formatting, lints, dependency law, table of requirements, builds without the C libraries"
 	@echo "make fuzz [SECONDS=60]   every fuzz target for so long, after its committed inputs"
-	@echo "make bench               packet path in memory, beside the cipher alone; what policies cost"
+	@echo "make bench               packet path in memory, beside the cipher alone; what policies cost; key exchange at scale"
 	@echo "make test-docs           check the generated documents; UPDATE_DOCS=1 make test-docs writes them anew"
 	@echo "make deps                install the Debian packages for all of it"
 	@echo "make clean-lab           remove what a killed demo or test left"
@@ -57,6 +57,8 @@ bench:
 	@tests/deps.sh build
 	$(CARGO) run --release -p culvert-bench -- --out $(TARGET)/bench/pipeline.json
 	$(CARGO) run --release -p culvert-bench -- --policies --windows 400 --out $(TARGET)/bench/policies.json
+	$(CARGO) build --release -p culvert-control -p culvert-bench-control
+	$(TARGET)/release/culvert-bench-control --out $(TARGET)/bench/control.json
 
 lint:
 	@tests/deps.sh build

@@ -18,9 +18,10 @@ const MOST_PAIRED: usize = 8;
 #[derive(Default)]
 pub(crate) struct Directory {
     children: OwnMap<ChildId, (u32, u32)>,
-    /// Connections whose peers have single addresses.
+    /// One of each kind of the connections whose peers have single addresses: those alike in addresses and proposals say
+    /// the same to a peer without a name.
     by_remote: Multi<IpAddr>,
-    /// One of each kind of the others: those alike in addresses and proposals say the same to a peer without a name.
+    /// One of each kind of the others.
     wide: Vec<u32>,
     /// By the peer's identity.
     by_peer: Multi<u64>,
@@ -82,7 +83,12 @@ impl Directory {
                     directory.wide.push(at);
                 }
             } else {
-                connection.remote_addrs.iter().for_each(|range| directory.by_remote.insert(range.start(), at));
+                let Connection { local_addrs, proposals, encap, .. } = connection;
+                for remote in connection.remote_addrs.iter().map(|range| range.start()) {
+                    if kinds.insert(format!("{remote} {local_addrs:?} {proposals:?} {encap}")) {
+                        directory.by_remote.insert(remote, at);
+                    }
+                }
             }
         }
         directory
