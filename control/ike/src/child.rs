@@ -34,19 +34,21 @@ pub(crate) enum ChildState {
 /// What one outbound SA at a time is for: a child, or, where it is populated from packets, certain values of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Lane {
+    /// The child's connection.
+    conn: usize,
     child: ChildId,
     values: Arc<str>,
 }
 
 impl Lane {
-    fn new(config: &crate::Child, local_ts: &[TrafficSelector], remote_ts: &[TrafficSelector]) -> Self {
+    fn new(conn: usize, config: &crate::Child, local_ts: &[TrafficSelector], remote_ts: &[TrafficSelector]) -> Self {
         let populated = config.populated || config.populates;
         let words = || local_ts.iter().chain(remote_ts).map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        Self { child: config.id, values: if populated { words().into() } else { Arc::default() } }
+        Self { conn, child: config.id, values: if populated { words().into() } else { Arc::default() } }
     }
 
-    pub fn child(&self) -> ChildId {
-        self.child
+    pub fn conn(&self) -> usize {
+        self.conn
     }
 }
 
@@ -148,7 +150,7 @@ impl ChildSa {
             key: agreed.key_in,
             ..outbound.clone()
         };
-        let lane = Lane::new(config, &inbound.local_ts, &inbound.remote_ts);
+        let lane = Lane::new(conn, config, &inbound.local_ts, &inbound.remote_ts);
         let (id, rekey_time, rand_time, life_time) = (config.id, config.rekey_time, config.rand_time, config.life_time);
         Some(Self {
             child: agreed.child,

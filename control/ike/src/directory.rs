@@ -4,7 +4,7 @@
 //! what they choose to ask costs at most the entries of the configuration that are alike.
 
 use crate::config::{Connection, Secret};
-use crate::hashing::{Multi, OwnMap};
+use crate::hashing::Multi;
 use culvert_model::{ChildId, Identity};
 use std::{
     collections::{BTreeSet, hash_map::DefaultHasher},
@@ -17,7 +17,8 @@ const MOST_PAIRED: usize = 8;
 
 #[derive(Default)]
 pub(crate) struct Directory {
-    children: OwnMap<ChildId, (u32, u32)>,
+    /// By number. A configuration counts them from zero, so that the place is most often the number.
+    children: Vec<(ChildId, u32, u32)>,
     /// One of each kind of the connections whose peers have single addresses: those alike in addresses and proposals say
     /// the same to a peer without a name.
     by_remote: Multi<IpAddr>,
@@ -70,7 +71,7 @@ impl Directory {
         let mut kinds = BTreeSet::new();
         for (at, connection) in numbered(connections) {
             for (place, child) in numbered(&connection.children) {
-                directory.children.entry(child.id).or_insert((at, place));
+                directory.children.push((child.id, at, place));
             }
             match &connection.remote_id {
                 Some(id) => directory.by_peer.insert(hash_of(id), at),
@@ -91,12 +92,18 @@ impl Directory {
                 }
             }
         }
+        // Of several with one number the first is found.
+        directory.children.sort_by_key(|(id, ..)| *id);
+        directory.children.dedup_by_key(|(id, ..)| *id);
         directory
     }
 
     /// The child of that number: its connection, and its place in it.
     pub fn child(&self, id: ChildId) -> Option<(usize, usize)> {
-        self.children.get(&id).map(|(conn, place)| (*conn as usize, *place as usize))
+        let same = |entry: &&(ChildId, u32, u32)| entry.0 == id;
+        let place = || self.children.partition_point(|entry| entry.0 < id);
+        let found = self.children.get(id.0 as usize).filter(same).or_else(|| self.children.get(place()).filter(same));
+        found.map(|(_, conn, place)| (*conn as usize, *place as usize))
     }
 
     /// Connections that a peer at this address may mean, as far as one can tell before it has said who it is: of those

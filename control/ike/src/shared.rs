@@ -69,8 +69,8 @@ pub(crate) struct Core {
     /// The outbound SA of each child, or of each of its values, by its slot.
     pub current: OwnMap<Lane, SlotIndex>,
     pub shutdown: bool,
-    /// Connections with established IKE SAs, and how many.
-    established: OwnMap<usize, u32>,
+    /// How many established IKE SAs each connection has, by its place.
+    established: Vec<u32>,
     next: u64,
     randomness: Randomness,
 }
@@ -114,7 +114,7 @@ impl Core {
             computes: BTreeMap::new(),
             current: OwnMap::default(),
             shutdown: false,
-            established: OwnMap::default(),
+            established: Vec::new(),
             next: 1,
             randomness: Randomness { octets: Zeroizing::new([0; RANDOMNESS]), left: 0 },
         }
@@ -122,19 +122,21 @@ impl Core {
 
     /// Is there an established IKE SA for the connection?
     pub fn has_peer(&self, conn: Option<usize>) -> bool {
-        conn.is_some_and(|c| self.established.contains_key(&c))
+        conn.and_then(|c| self.established.get(c)).is_some_and(|count| *count > 0)
     }
 
     pub fn gained_peer(&mut self, conn: usize) {
-        *self.established.entry(conn).or_default() += 1;
+        if self.established.len() <= conn {
+            self.established.resize(conn + 1, 0);
+        }
+        if let Some(count) = self.established.get_mut(conn) {
+            *count += 1;
+        }
     }
 
     pub fn lost_peer(&mut self, conn: usize) {
-        if let Some(count) = self.established.get_mut(&conn) {
+        if let Some(count) = self.established.get_mut(conn) {
             *count -= 1;
-            if *count == 0 {
-                self.established.remove(&conn);
-            }
         }
     }
 

@@ -186,7 +186,7 @@ impl Endpoint {
             let pending = sa.established().and_then(|e| e.pending.as_ref());
             pending.is_some_and(|p| matches!(&p.wait, Wait::Install { slot: s, .. } if *s == slot))
         };
-        let holder = self.sas.by_slot(slot);
+        let holder = self.core.sad.owner(slot);
         if let Some(id) = holder.filter(|id| self.sas.get(*id).is_some_and(waits)) {
             self.step(id, |sa, core| sa.inbound_installed(core, result.is_ok()));
         } else if result.is_err() {
@@ -196,7 +196,7 @@ impl Endpoint {
 
     fn refused_by_data_plane(&mut self, now: Instant, slot: SlotIndex) {
         let Some(spi_in) = self.pair_of(slot) else { return };
-        let holder = self.sas.by_slot(slot).and_then(|id| self.sas.get_mut(id));
+        let holder = self.core.sad.owner(slot).and_then(|id| self.sas.get_mut(id));
         if let Some(e) = holder.and_then(IkeSa::established_mut) {
             e.close_child(now, spi_in, DownReason::Expired);
         }
@@ -220,7 +220,7 @@ impl Endpoint {
 
     /// The inbound SPI of the pair that has this slot. Outbound SPIs are the peers' choice and tell nothing.
     pub fn pair_of(&self, slot: SlotIndex) -> Option<Spi> {
-        let e = self.sas.get(self.sas.by_slot(slot)?)?.established()?;
+        let e = self.sas.get(self.core.sad.owner(slot)?)?.established()?;
         e.children.iter().find(|c| c.inbound.slot == slot || c.outbound.slot == slot).map(|c| c.spi_in())
     }
 

@@ -49,9 +49,8 @@ impl Endpoint {
 
     /// Switches the child's outbound SA if a better one may be used.
     pub(super) fn reselect(&mut self, lane: &Lane) {
-        let Some((conn, _)) = self.core.directory.child(lane.child()) else { return };
         let mut all = Vec::new();
-        for sa in self.sas.of_conn(conn) {
+        for sa in self.sas.of_conn(lane.conn()) {
             let Some(e) = sa.established() else { continue };
             // A pair that is about to go carries on until its successor is known to work.
             let going = matches!(e.phase, Phase::Deleting(_) | Phase::Closed(_));

@@ -31,14 +31,12 @@ pub(super) struct Table {
 #[derive(Debug, Default, PartialEq)]
 struct Indices {
     by_spi: OwnMap<IkeSpi, SaId>,
-    /// The oldest first.
-    by_conn: OwnMap<usize, Vec<SaId>>,
+    /// The oldest first; by the connection's place.
+    by_conn: Vec<Vec<SaId>>,
     /// Responders before IKE_AUTH, by where their peer is and the SPI it chose.
     half_open: BTreeMap<(SocketAddr, IkeSpi), SaId>,
     /// By the SPIs of the children's inbound SAs.
     by_spi_in: OwnMap<Spi, SaId>,
-    /// By the slots of both SAs of each pair, and of the pair that waits for the data plane.
-    by_slot: OwnMap<SlotIndex, SaId>,
     timers: BTreeSet<(Instant, SaId)>,
 }
 
@@ -110,7 +108,7 @@ impl Table {
 
     /// Those of one connection, the oldest first.
     pub fn of_conn(&self, conn: usize) -> impl DoubleEndedIterator<Item = &IkeSa> {
-        self.indices.by_conn.get(&conn).into_iter().flatten().filter_map(|id| self.get(*id))
+        self.indices.by_conn.get(conn).into_iter().flatten().filter_map(|id| self.get(*id))
     }
 
     pub fn ids_of_conn(&self, conn: usize) -> Vec<SaId> {
@@ -123,10 +121,6 @@ impl Table {
 
     pub fn by_spi_in(&self, spi: Spi) -> Option<SaId> {
         self.indices.by_spi_in.get(&spi).copied()
-    }
-
-    pub fn by_slot(&self, slot: SlotIndex) -> Option<SaId> {
-        self.indices.by_slot.get(&slot).copied()
     }
 
     pub fn half_open(&self, remote: SocketAddr, spi: IkeSpi) -> Option<SaId> {
@@ -179,7 +173,12 @@ impl Table {
             let Some(entry) = self.sas.get_mut(&id) else { continue };
             entry.changed = false;
             let gone = matches!(entry.sa.state, State::Gone);
-            let now = if gone { Known::default() } else { Known::of(&entry.sa, dpd_at(core, &entry.sa)) };
+            let mut now = if gone { Known::default() } else { Known::of(&entry.sa, dpd_at(core, &entry.sa)) };
+            // A timer that is only put off stays where it is, finds nothing due, and is set anew then: most exchanges end
+            // long before they would be repeated, and moving a timer costs more than one look too many.
+            if now.timer.is_some_and(|due| entry.known.timer.is_some_and(|timer| timer < due)) {
+                now.timer = entry.known.timer;
+            }
             self.indices.follow(core, id, &entry.known, &now);
             entry.known = now;
             if gone {
@@ -212,8 +211,10 @@ impl Table {
             let known = Known { timer: entry.known.timer, ..known };
             fresh.by_spi.insert(entry.sa.local_spi, *id);
             fresh.put(*id, &known);
+            assert!(known.pairs.iter().flat_map(|pair| pair.slots).all(|slot| core.sad.owner(slot) == Some(*id)));
             assert!(!entry.changed && !entry.waiting, "nobody has looked at a change");
         }
+        fresh.by_conn.resize_with(self.indices.by_conn.len(), Vec::new);
         assert_eq!(self.indices, fresh);
     }
 }
@@ -226,22 +227,23 @@ impl Indices {
         self.timers.extend(known.timer.map(|at| (at, id)));
         for pair in &known.pairs {
             self.by_spi_in.insert(pair.spi_in, id);
-            self.by_slot.extend(pair.slots.map(|slot| (slot, id)));
         }
     }
 
     fn join(&mut self, conn: usize, id: SaId) {
-        let ids = self.by_conn.entry(conn).or_insert_with(|| Vec::with_capacity(1));
+        if self.by_conn.len() <= conn {
+            self.by_conn.resize_with(conn + 1, Vec::new);
+        }
+        let Some(ids) = self.by_conn.get_mut(conn) else { return };
+        ids.reserve_exact(1);
         let place = ids.partition_point(|other| *other < id);
         ids.insert(place, id);
     }
 
     fn leave(&mut self, conn: usize, id: SaId) {
-        if let Some(ids) = self.by_conn.get_mut(&conn) {
+        if let Some(ids) = self.by_conn.get_mut(conn) {
             ids.retain(|other| *other != id);
-            if ids.is_empty() {
-                self.by_conn.remove(&conn);
-            }
+            ids.shrink_to(1);
         }
     }
 
@@ -273,15 +275,10 @@ impl Indices {
                 if self.by_spi_in.get(&pair.spi_in) == Some(&id) {
                     self.by_spi_in.remove(&pair.spi_in);
                 }
-                for slot in pair.slots {
-                    if self.by_slot.get(&slot) == Some(&id) {
-                        self.by_slot.remove(&slot);
-                    }
-                }
             }
             for pair in to.pairs.iter().filter(|pair| !from.pairs.contains(pair)) {
                 self.by_spi_in.insert(pair.spi_in, id);
-                pair.slots.iter().for_each(|slot| _ = self.by_slot.insert(*slot, id));
+                pair.slots.iter().for_each(|slot| core.sad.own(*slot, id));
             }
         }
     }
