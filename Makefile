@@ -58,7 +58,7 @@ bench:
 	$(CARGO) run --release -p culvert-bench -- --out $(TARGET)/bench/pipeline.json
 	$(CARGO) run --release -p culvert-bench -- --policies --windows 400 --out $(TARGET)/bench/policies.json
 	$(CARGO) build --release -p culvert-control -p culvert-bench-control
-	$(TARGET)/release/culvert-bench-control --out $(TARGET)/bench/control.json
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(TARGET)/release/culvert-bench-control --out $(TARGET)/bench/control.json
 
 lint:
 	@tests/deps.sh build

@@ -48,8 +48,10 @@ pub(crate) enum Acknowledged {
 }
 
 impl Sad {
-    pub fn new(spis: Box<dyn SpiSource>) -> Self {
-        let (slots, lingering, tokens) = (OwnMap::default(), BTreeSet::new(), OwnMap::default());
+    /// `pairs`: for so many there is room without growing.
+    pub fn new(spis: Box<dyn SpiSource>, pairs: usize) -> Self {
+        let (mut slots, lingering, tokens) = (OwnMap::default(), BTreeSet::new(), OwnMap::default());
+        slots.reserve(2 * pairs);
         Self { spis, slots, lingering, tokens, next_token: 1, hurry: false }
     }
 

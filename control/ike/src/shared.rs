@@ -105,6 +105,7 @@ impl Core {
     pub fn new(config: Config, provider: Arc<dyn Provider>, sad: Sad) -> Self {
         Self {
             directory: Directory::new(&config.connections, &config.secrets),
+            current: OwnMap::with_capacity_and_hasher(config.connections.len(), Default::default()),
             config,
             provider,
             sad,
@@ -112,7 +113,6 @@ impl Core {
             deferred: VecDeque::new(),
             cookies: Cookies::default(),
             computes: BTreeMap::new(),
-            current: OwnMap::default(),
             shutdown: false,
             established: Vec::new(),
             next: 1,

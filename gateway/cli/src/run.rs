@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 const POLL: Duration = Duration::from_millis(20);
+const TUNABLES: &str = "GLIBC_TUNABLES";
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A plane that lived this long is started again without a long pause.
@@ -81,6 +82,11 @@ fn supervise(args: &RunArgs, config: &Config) -> Result<ExitCode, String> {
         .map_err(|e| format!("cannot make the run directory {}: {e}{}", run_dir.display(), root_hint(&e)))?;
     let mut dataplane = Plane::new("culvert-dataplane", args, run_dir)?;
     let mut control = Plane::new("culvert-control", args, run_dir)?;
+    // With many tunnels control's memory is large and is touched all over: huge pages make its messages cheaper.
+    // The C library asks for them where this is said before the process starts, and the kernel gives them where it can.
+    if std::env::var_os(TUNABLES).is_none() {
+        control.command.env(TUNABLES, "glibc.malloc.hugetlb=1");
+    }
     control.command.arg("--socket").arg(run_dir.join("control.sock")).arg("--state-dir").arg(state_dir);
 
     dataplane.start()?;

@@ -32,9 +32,11 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub fn new(config: Config, provider: Arc<dyn Provider>, spis: Box<dyn SpiSource>) -> Self {
+        // Most connections have one IKE SA with one pair: maps that grew would hold everything up each time.
+        let room = config.connections.len();
         Self {
-            core: Core::new(config, provider, Sad::new(spis)),
-            sas: Table::default(),
+            core: Core::new(config, provider, Sad::new(spis, room)),
+            sas: Table::for_connections(room),
             attempts: Attempts::default(),
             shutdown_until: None,
         }

@@ -64,6 +64,15 @@ struct Pair {
 }
 
 impl Table {
+    /// With room for so many without growing.
+    pub fn for_connections(count: usize) -> Self {
+        let mut table = Self::default();
+        table.sas.reserve(count);
+        table.indices.by_spi.reserve(count);
+        table.indices.by_spi_in.reserve(count);
+        table
+    }
+
     pub fn insert(&mut self, sa: IkeSa) {
         let id = sa.id;
         self.indices.by_spi.insert(sa.local_spi, id);
