@@ -21,11 +21,13 @@ pub struct Punts {
     others: ArrayQueue<Punt<Packet>>,
 }
 
-impl Punts {
-    pub fn new() -> Self {
+impl Default for Punts {
+    fn default() -> Self {
         Self { fragments: ArrayQueue::new(PUNTS), others: ArrayQueue::new(PUNTS) }
     }
+}
 
+impl Punts {
     fn push(&self, item: Punt<Packet>) -> Result<(), Punt<Packet>> {
         match item {
             Punt::Fragment { .. } => self.fragments.push(item),

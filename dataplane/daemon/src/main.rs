@@ -1,22 +1,8 @@
 //! `culvert-dataplane`: owns the ports, and moves packets. Knows SA keys, but no identity.
-//!
-//! Threads: one worker per configured core (`worker.rs`), and this one, which keeps house once all has started
-//! (`housekeeping.rs`). Between them stand two kinds of queue: punts up, frames to send down (`io.rs`).
 #![forbid(unsafe_code)]
 
-mod clock;
-mod error;
-mod host;
-mod housekeeping;
-mod io;
-mod memory;
-mod packet;
-mod ports;
-mod precheck;
-mod start;
-mod worker;
-
 use clap::Parser;
+use culvert_dataplane::{error, start};
 use culvert_process::{LogTarget, REFUSED, end_with_parent, forbid_core_dumps, init_logging, stop_flag};
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -99,7 +99,7 @@ impl Parts<'_> {
         let interfaces = self.ports.interfaces(self.config)?;
         let shared = Shared::<A>::new(self.region.clone(), interfaces, &ports::routes(self.config)?)?;
         let clock = Clock::new(self.eal.tsc_hz());
-        let punts: Arc<Punts> = Arc::new(Punts::new());
+        let punts: Arc<Punts> = Arc::default();
         let workers = &self.config.dataplane.workers;
         let inboxes: Vec<Arc<Inbox>> = workers.iter().map(|_| Arc::new(Inbox::new(INBOX))).collect();
         let no_counters = || Error::LinkCounters(self.link_path.to_owned());

@@ -46,19 +46,15 @@ impl<A: Crypto> Loop<A> {
         let (mut empty_rounds, mut pause) = (0_u32, FIRST_SLEEP);
         let mut last = dpdk::rdtsc();
         while !self.stop.load(Ordering::Relaxed) {
-            let busy = self.round(last);
-            let now = dpdk::rdtsc();
-            let cycles = now.wrapping_sub(last);
-            last = now;
-            let counters = self.engine.counters();
-            counters.add(WorkerCounter::TotalCycles, cycles);
+            let busy;
+            (busy, last) = self.turn(last);
             if busy {
-                counters.add(WorkerCounter::BusyCycles, cycles);
                 (empty_rounds, pause) = (0, FIRST_SLEEP);
                 continue;
             }
             empty_rounds = empty_rounds.saturating_add(1);
             if self.idle == Idle::Adaptive && empty_rounds > PATIENCE {
+                let counters = self.engine.counters();
                 counters.add(WorkerCounter::Sleeps, 1);
                 thread::sleep(pause);
                 pause = (pause * 2).min(LONGEST_SLEEP);
@@ -69,6 +65,20 @@ impl<A: Crypto> Loop<A> {
             }
         }
         self.exits.flush();
+    }
+
+    /// Once around all queues, with the counters of time. `last`: when the counter of cycles was read before. Says whether
+    /// there was anything to do, and when it ended.
+    pub fn turn(&mut self, last: u64) -> (bool, u64) {
+        let busy = self.round(last);
+        let now = dpdk::rdtsc();
+        let cycles = now.wrapping_sub(last);
+        let counters = self.engine.counters();
+        counters.add(WorkerCounter::TotalCycles, cycles);
+        if busy {
+            counters.add(WorkerCounter::BusyCycles, cycles);
+        }
+        (busy, now)
     }
 
     /// Once around all queues; says whether there was anything to do.
