@@ -242,7 +242,8 @@ impl<A: Crypto> Worker<A> {
         let end = (ethernet::LEN + card.len()).checked_sub(usize::from(sa.hot.shape.icv))?;
         let (next, trailer_len) = trailer(frame.data().get(front..end)?)?;
         let packet = frame.data().get(front..end.checked_sub(trailer_len)?)?;
-        let inner = Plain::read(packet, false)?;
+        let mut inner = Plain::NONE;
+        inner.read(packet, false)?;
         let expected = if inner.inner.is_v6 { protocol::IPV6 } else { protocol::IPV4 };
         let tos = ecn::inner(inner.inner.tos, card.plain.inner.tos)?;
         if next != expected || sa.hot.dscp_inbound || inner.inner.ttl <= 1 {

@@ -48,7 +48,7 @@ impl Entry {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_of(&self, key: &FlowKey, spd: u64) -> bool {
         self.stamp >> 3 == spd && self.key == *key
     }
@@ -76,7 +76,7 @@ impl Memo {
     }
 
     /// Is the flow known under this SPD? Then its entry stands first.
-    #[inline]
+    #[inline(always)]
     pub fn knows(&mut self, key: &FlowKey, hash: u64, spd: u64) -> bool {
         let place = self.place(hash);
         let Some([first, second]) = self.places.get_mut(place) else { return false };
@@ -91,14 +91,14 @@ impl Memo {
     }
 
     /// What stands first at this place.
-    #[inline]
+    #[inline(always)]
     pub fn first(&mut self, hash: u64) -> Option<&mut Entry> {
         let place = self.place(hash);
         self.places.get_mut(place)?.first_mut()
     }
 
     /// What is known of the flow under this SPD.
-    #[inline]
+    #[inline(always)]
     pub fn get(&mut self, key: &FlowKey, hash: u64, spd: u64) -> Option<&mut Entry> {
         if self.knows(key, hash, spd) { self.first(hash) } else { None }
     }

@@ -213,6 +213,9 @@ impl<A: Crypto> Worker<A> {
 }
 
 impl Card {
+    const NEW: Self =
+        Self { plain: Plain::NONE, pair: 0, hash: 0, step: Step::General, group: 0, offset: 0, sequence: 0 };
+
     /// Octets of the IP packet, without padding.
     pub fn len(&self) -> usize {
         usize::from(self.plain.len)
@@ -224,12 +227,11 @@ fn read<B: Buffer>(memo: &Memo, interface: &Interface, burst: &Batch<B>, cards: 
     let mac = mac_word(interface.mac);
     let mut general = Overtaking::default();
     for frame in burst {
-        let mut card =
-            Card { plain: Plain::NONE, pair: 0, hash: 0, step: Step::General, group: 0, offset: 0, sequence: 0 };
-        if let Some(plain) = read_frame(frame, mac) {
-            card.plain = plain;
-            card.pair = plain.key.pair();
-            card.hash = plain.key.hash(card.pair);
+        cards.push(Card::NEW);
+        let Some(card) = cards.last_mut() else { return };
+        if read_frame(frame, mac, &mut card.plain).is_some() {
+            card.pair = card.plain.key.pair();
+            card.hash = card.plain.key.hash(card.pair);
             if !general.may_hold(card.pair) {
                 card.step = Step::Read;
                 memo.prefetch(card.hash);
@@ -237,7 +239,6 @@ fn read<B: Buffer>(memo: &Memo, interface: &Interface, burst: &Batch<B>, cards: 
         } else {
             general.add(pair_of(frame.data().get(ethernet::LEN..).unwrap_or_default()));
         }
-        cards.push(card);
     }
 }
 
@@ -261,7 +262,7 @@ const fn mac_word([a, b, c, d, e, f]: [u8; 6]) -> u64 {
 
 /// A plain packet in a frame to this station, without a tag.
 #[inline]
-fn read_frame<B: Buffer>(frame: &B, mac: u64) -> Option<Plain> {
+fn read_frame<B: Buffer>(frame: &B, mac: u64, plain: &mut Plain) -> Option<()> {
     let (header, packet) = frame.data().split_first_chunk::<{ ethernet::LEN }>()?;
     let (first, _) = header.split_first_chunk::<8>()?;
     if u64::from_be_bytes(*first) >> 16 != mac >> 16 {
@@ -274,8 +275,8 @@ fn read_frame<B: Buffer>(frame: &B, mac: u64) -> Option<Plain> {
         (EtherType::IPV6, _) => false,
         _ => return None,
     };
-    let plain = Plain::read(packet, trusted)?;
-    (plain.inner.is_v6 == (ether_type == EtherType::IPV6)).then_some(plain)
+    plain.read(packet, trusted)?;
+    (plain.inner.is_v6 == (ether_type == EtherType::IPV6)).then_some(())
 }
 
 /// Of a packet that was not read as plain; any number where it is no IP packet.
