@@ -11,7 +11,7 @@ SECONDS ?= 60
 # Part of the name of the rows that `test-vm` runs; empty: all.
 ONLY ?=
 
-.PHONY: help build demo test test-vm test-docs lint fuzz bench deps clean-lab
+.PHONY: help build demo test test-vm test-docs lint fuzz bench bench-report deps clean-lab
 
 help:
 	@echo "make demo [DURATION=10]  two gateways and real traffic in network namespaces of this machine"
@@ -20,7 +20,8 @@ help:
 	@echo "make test-vm [ONLY=text] against a Linux kernel's IPsec in an emulated machine; needs root"
 	@echo "make lint                formatting, lints, dependency law, table of requirements, builds without the C libraries"
 	@echo "make fuzz [SECONDS=60]   every fuzz target for so long, after its committed inputs"
-	@echo "make bench               packet path in memory, beside the cipher alone; what policies cost; key exchange at scale"
+	@echo "make bench               the worker loop over memory rings, beside the cipher alone; key exchange at scale"
+	@echo "make bench-report        plots of what \`make bench\` found, as one page"
 	@echo "make test-docs           check the generated documents; UPDATE_DOCS=1 make test-docs writes them anew"
 	@echo "make deps                install the Debian packages for all of it"
 	@echo "make clean-lab           remove what a killed demo or test left"
@@ -56,9 +57,11 @@ fuzz:
 bench:
 	@tests/deps.sh build
 	$(CARGO) run --release -p culvert-bench -- --out $(TARGET)/bench/pipeline.json
-	$(CARGO) run --release -p culvert-bench -- --policies --windows 400 --out $(TARGET)/bench/policies.json
 	$(CARGO) build --release -p culvert-control -p culvert-bench-control
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(TARGET)/release/culvert-bench-control --out $(TARGET)/bench/control.json
+
+bench-report:
+	python3 bench/report.py $(TARGET)/bench/pipeline.json $(TARGET)/bench/report.html
 
 lint:
 	@tests/deps.sh build

@@ -1,41 +1,28 @@
 //! The table and the JSON.
 
-use crate::Error;
-use crate::cipher;
-use crate::frame::Size;
-use crate::measure::PACKETS;
-use culvert_cipher::Provider;
+use crate::machine::Machine;
+use crate::measure::{Cycles, Figures};
+use crate::plan::Case as Planned;
+use crate::site::{Extent, Footprint, Site};
+use crate::station::{BURSTS, Flow, PACKETS, Path};
 use culvert_engine::BURST;
-use culvert_model::Suite;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 
+/// Of an SA, in the memory that control and data plane share.
+const SLOT_BYTES: f64 = 128.0;
+
 /// The whole document of `pipeline.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// As /proc/cpuinfo names it.
-    pub processor: String,
-    /// "cpu MHz" of /proc/cpuinfo when the run began: the basis of the cycles in the table, an estimate.
-    pub cpuinfo_mhz: Option<f64>,
-    /// Library, version, instructions.
-    pub cipher_library: String,
+    pub machine: Machine,
     pub packets_per_burst: usize,
-    pub packets_per_window: usize,
+    pub bursts_per_window: usize,
     /// Timed windows of each case.
     pub windows: u32,
     pub cases: Vec<Case>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Path {
-    /// Clear frame in, ESP frame out.
-    Seal,
-    /// ESP frame in, clear frame out.
-    Open,
-    /// Clear frame in and out.
-    Bypass,
+    pub memory: Vec<Memory>,
 }
 
 /// One row.
@@ -44,58 +31,110 @@ pub struct Case {
     pub path: Path,
     /// `aes128gcm16`, `aes128-sha256`; `null` for bypass.
     pub cipher: Option<String>,
-    /// Octets of the clear Ethernet frame with its check sequence, or `imix`.
+    /// Octets of the clear Ethernet frame with its check sequence, `imix` or `imix-csit`.
     pub size: String,
-    /// The whole path, of the fastest window.
-    pub ns_per_packet_min: f64,
-    /// The whole path, of the median window.
-    pub ns_per_packet_median: f64,
-    /// The cipher alone over the same lengths, of its fastest window; `null` for bypass.
-    pub floor_ns_min: Option<f64>,
-    /// The same of the median window.
-    pub floor_ns_median: Option<f64>,
-    /// One core, from the median.
-    pub packets_per_second: u64,
+    /// Octets of such a frame on average.
+    pub mean_size: f64,
+    pub flow: Flow,
+    /// Each with SAs of its own; every packet another one, in random order.
+    pub tunnels: u32,
+    /// Outbound ones in the SPD.
+    pub policies: u32,
+    pub workers: u16,
+    /// The worker's loop, from `rx_burst` to `tx_burst`.
+    pub cycles_per_packet: Cycles,
+    /// The cipher alone over the same lengths, in windows between; `null` where there is none.
+    pub floor: Option<Cycles>,
+    /// Median of the path less median of the floor.
+    pub over_floor: Option<f64>,
+    /// Of all workers, from the median, at the rate of the time stamp counter.
+    pub mpps: f64,
+    /// Of clear frames with their check sequence.
+    pub gbps: f64,
+    /// Two workers on one SA only: packets a second of all of them, over those of one in the same run.
+    pub ratio: Option<f64>,
+    /// SAs rekeyed in a second during it.
+    pub rekeys_per_second: Option<f64>,
+    pub lost: u64,
+}
+
+/// What SAs take, octets for each pair of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    pub cipher: String,
+    pub tunnels: u32,
+    /// On the heap, key schedules and replay windows included, by what their installation left.
+    pub heap: f64,
+    /// In the shared memory.
+    pub slots: f64,
+    /// In the tables by which SAs are found, if these were full.
+    pub tables: f64,
+    /// All of it.
+    pub pair: f64,
+    /// For each policy, on the heap. Not in the sum.
+    pub policy: f64,
+    /// The whole process when the SAs were in, MiB. The bench's own keys and buffers are in it.
+    pub resident_mib: f64,
 }
 
 impl Case {
-    /// `path` and `floor`: minimum and median, nanoseconds a packet.
-    pub fn new(path: Path, cipher: Option<Suite>, size: Size, ns: (f64, f64), floor: Option<(f64, f64)>) -> Self {
+    pub fn new(planned: &Planned, figures: Figures, tsc_hz: u64) -> Self {
+        let Figures { path, floor } = figures;
+        let Planned { traffic, extent } = planned;
+        let mpps = tsc_hz as f64 / path.median.max(f64::MIN_POSITIVE) / 1e6 * f64::from(extent.workers);
+        let ciphered = matches!(traffic.path, Path::Seal | Path::Open | Path::BadIcv);
         Self {
-            path,
-            cipher: cipher.map(|suite| suite.to_string()),
-            size: size.to_string(),
-            ns_per_packet_min: tenths(ns.0),
-            ns_per_packet_median: tenths(ns.1),
-            floor_ns_min: floor.map(|floor| tenths(floor.0)),
-            floor_ns_median: floor.map(|floor| tenths(floor.1)),
-            packets_per_second: (1e9 / ns.1.max(f64::MIN_POSITIVE)) as u64,
+            path: traffic.path,
+            cipher: ciphered.then(|| extent.suite.to_string()),
+            size: traffic.size.to_string(),
+            mean_size: traffic.size.mean(),
+            flow: traffic.flow,
+            tunnels: extent.tunnels,
+            policies: extent.tunnels + extent.bypasses + 1,
+            workers: extent.workers,
+            cycles_per_packet: path,
+            floor,
+            over_floor: floor.map(|floor| tenths(path.median - floor.median)),
+            mpps: (mpps * 1000.0).round() / 1000.0,
+            gbps: (mpps * traffic.size.mean() * 8.0).round() / 1000.0,
+            ratio: None,
+            rekeys_per_second: None,
+            lost: 0,
         }
     }
 }
 
-fn tenths(ns: f64) -> f64 {
-    (ns * 10.0).round() / 10.0
+impl Memory {
+    pub fn of(site: &Site) -> Self {
+        let Footprint { sas, policies, tables, slots } = site.footprint;
+        let Extent { suite, tunnels, bypasses, .. } = site.extent;
+        let pairs = f64::from(tunnels);
+        let (heap, tables) = (sas as f64 / pairs, 2.0 * tables as f64 / f64::from(slots));
+        let slots = 2.0 * SLOT_BYTES;
+        // Both directions of each tunnel.
+        let stated = 2.0 * pairs + f64::from(bypasses) + 1.0;
+        Self {
+            cipher: suite.to_string(),
+            tunnels,
+            heap: tenths(heap),
+            slots,
+            tables: tenths(tables),
+            pair: tenths(heap + slots + tables),
+            policy: tenths(policies as f64 / stated),
+            resident_mib: tenths(resident_mib()),
+        }
+    }
 }
 
-impl Report {
-    /// Without cases.
-    pub fn of_machine(windows: u32) -> Result<Self, Error> {
-        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let value = |name: &str| {
-            let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
-            Some(line.split_once(':')?.1.trim().to_owned())
-        };
-        Ok(Self {
-            processor: value("model name").unwrap_or_else(|| "unknown".to_owned()),
-            cpuinfo_mhz: value("cpu MHz").and_then(|mhz| mhz.parse().ok()),
-            cipher_library: cipher::new()?.describe(),
-            packets_per_burst: BURST,
-            packets_per_window: PACKETS,
-            windows,
-            cases: Vec::new(),
-        })
-    }
+fn resident_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse().ok());
+    kib.unwrap_or(0.0) / 1024.0
+}
+
+pub fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
 }
 
 pub fn to_json(document: &impl Serialize) -> io::Result<String> {
@@ -110,43 +149,77 @@ pub fn write(document: &impl Serialize, out: &std::path::Path) -> io::Result<()>
     std::fs::write(out, to_json(document)?)
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "processor: {}", self.processor)?;
-        writeln!(f, "cipher:    {}", self.cipher_library)?;
-        let Self { packets_per_window, packets_per_burst, windows, .. } = self;
-        writeln!(f, "{windows} windows of {packets_per_window} packets in bursts of {packets_per_burst}, one thread")?;
-        match self.cpuinfo_mhz {
-            Some(mhz) => writeln!(f, "~cycles: median ns times the {mhz} MHz of /proc/cpuinfo; an estimate")?,
-            None => writeln!(f, "~cycles: /proc/cpuinfo says no frequency")?,
+impl Report {
+    pub fn new(machine: Machine, windows: u32) -> Self {
+        Self {
+            machine,
+            packets_per_burst: BURST,
+            bursts_per_window: BURSTS,
+            windows,
+            cases: Vec::new(),
+            memory: Vec::new(),
         }
-        writeln!(f)?;
-        writeln!(f, "                              whole path, ns     cipher alone, ns   path less")?;
-        writeln!(f, "path    cipher           size     min   median      min   median     cipher  ~cycles     Mpps")?;
-        self.cases.iter().try_for_each(|case| self.row(f, case))
     }
 }
 
-impl Report {
-    fn row(&self, f: &mut fmt::Formatter<'_>, case: &Case) -> fmt::Result {
-        let path = match case.path {
-            Path::Seal => "seal",
-            Path::Open => "open",
-            Path::Bypass => "bypass",
+/// Above the rows.
+pub struct Head<'a>(pub &'a Report);
+
+impl fmt::Display for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine { model, family_model_stepping, cores, isa, tsc_hz, dpdk, ipsec_mb, memory, .. } = &self.0.machine;
+        writeln!(f, "processor  {model} ({family_model_stepping}), {cores} cores; {}", isa.join(" "))?;
+        writeln!(f, "clock      time stamp counter, {:.1} MHz; cycles are its cycles", *tsc_hz as f64 / 1e6)?;
+        writeln!(f, "libraries  {dpdk}; {ipsec_mb}; buffers in {memory} memory")?;
+        writeln!(f, "windows    {} of {PACKETS} packets in each case, floor in windows between", self.0.windows)?;
+        writeln!(f)?;
+        writeln!(f, "                                                         cycles per packet        floor")?;
+        write!(f, "path        cipher           size      flow  tunnels policies     min  median    +90%  median")?;
+        write!(f, "    over    Mpps   Gbit/s")
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_dash = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.0}"));
+        let Cycles { median, min, p90, .. } = self.cycles_per_packet;
+        let flow = match self.flow {
+            Flow::Known => "known",
+            Flow::First => "first",
         };
-        let or_dash = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
-        let median = case.ns_per_packet_median;
-        writeln!(
+        write!(
             f,
-            "{path:<7} {:<16} {:>4} {:>7.1} {median:>8.1} {:>8} {:>8} {:>10} {:>8} {:>8.2}",
-            case.cipher.as_deref().unwrap_or("-"),
-            case.size,
-            case.ns_per_packet_min,
-            or_dash(case.floor_ns_min),
-            or_dash(case.floor_ns_median),
-            or_dash(case.floor_ns_median.map(|floor| median - floor)),
-            self.cpuinfo_mhz.map_or_else(|| "-".to_owned(), |mhz| format!("{:.0}", median * mhz / 1000.0)),
-            case.packets_per_second as f64 / 1e6,
-        )
+            "{:<11} {:<16} {:<9} {flow} {:>8} {:>8} {min:>7.0} {median:>7.0} {p90:>7.0} {:>7} {:>7} {:>7.2} {:>8.2}",
+            self.path.name(),
+            self.cipher.as_deref().unwrap_or("-"),
+            self.size,
+            self.tunnels,
+            self.policies,
+            or_dash(self.floor.map(|floor| floor.median)),
+            or_dash(self.over_floor),
+            self.mpps,
+            self.gbps,
+        )?;
+        if self.workers > 1 {
+            write!(f, "  {} workers", self.workers)?;
+        }
+        if let Some(ratio) = self.ratio {
+            write!(f, ", {ratio:.2} of one")?;
+        }
+        if let Some(rekeys) = self.rekeys_per_second {
+            write!(f, ", {rekeys:.0} rekeys/s, {} lost", self.lost)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cipher, tunnels, heap, slots, tables, pair, policy, resident_mib } = self;
+        write!(
+            f,
+            "memory      {cipher:<16} {tunnels} tunnels: {pair:.0} octets per pair of SAs (heap {heap:.0}, link "
+        )?;
+        write!(f, "{slots:.0}, tables {tables:.0}); {policy:.0} per policy; process {resident_mib:.0} MiB")
     }
 }
