@@ -17,29 +17,6 @@ pub type Tick = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortId(pub u16);
 
-/// A stage of the fast path that a burst has behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Stage {
-    /// Every frame was read.
-    Read,
-    /// Courses, SAs, replay checks; what is forwarded in clear is ready.
-    LookUp,
-    /// Headers and trailers are around what is to be sealed.
-    Encapsulate,
-    /// Everything is sealed.
-    Seal,
-    /// Counted.
-    Count,
-    /// Everything is opened.
-    Open,
-    /// The replay window knows it.
-    Commit,
-    /// What was inside is ready.
-    Deliver,
-    /// Frames are with the ports.
-    Send,
-}
-
 /// The ports and queues of one thread.
 pub trait Io<B> {
     /// Takes a whole Ethernet frame. What cannot be sent is freed by the implementation, which counts
@@ -63,12 +40,6 @@ pub trait Io<B> {
     /// an ordinary one, or where there is none.
     fn compact(&mut self, packet: B) -> Result<B, B> {
         Ok(packet)
-    }
-
-    /// Told behind each stage of the fast path, for whoever measures; costs nothing where nobody does.
-    #[inline(always)]
-    fn passed(&mut self, stage: Stage) {
-        let _ = stage;
     }
 
     /// Gives an IP packet to the host's own stack. Where it is not taken, the engine counts what is returned.

@@ -115,7 +115,7 @@ pub use crypto::{
 };
 pub use fib::{Fib, NextHop, SortedFib};
 pub use housekeeping::Housekeeping;
-pub use io::{BURST, Io, LARGEST, Origin, PortId, Punt, Purpose, Stage, Tick};
+pub use io::{BURST, Io, LARGEST, Origin, PortId, Punt, Purpose, Tick};
 pub use rustcrypto::RustCrypto;
 pub use shared::Shared;
 pub use topology::{Attachment, Interface, Neighbour, Route, TopologyError};

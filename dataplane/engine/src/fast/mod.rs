@@ -31,7 +31,7 @@ use crate::fast::outbound::Sealings;
 use crate::fast::plain::Plain;
 use crate::forward::put_header;
 use crate::inbound::InboundGroups;
-use crate::io::{Io, Origin, PortId, Stage};
+use crate::io::{Io, Origin, PortId};
 use crate::packet::{Destination, Head, Inner, Opening};
 use crate::policy::search;
 use crate::shared::View;
@@ -95,28 +95,19 @@ impl<A: Crypto> Worker<A> {
         let mut cards = Batch::new();
         let (mut sealings, mut openings) = (Sealings::new(), Openings::new());
         read(&memo, interface, burst, &mut cards);
-        io.passed(Stage::Read);
         self.look_up_all(view, &mut memo, &mut cards, burst, (&mut sealings, &mut openings), io);
-        io.passed(Stage::LookUp);
         if sealings.are_some() {
             self.encapsulate_all(&mut cards, burst, &mut sealings);
-            io.passed(Stage::Encapsulate);
             self.seal_all(&mut cards, burst, &sealings);
-            io.passed(Stage::Seal);
             self.finish_all(view, &mut cards, burst, &mut sealings);
-            io.passed(Stage::Count);
         }
         if openings.are_some() {
             self.open_all(view, &mut cards, burst, &openings, io);
-            io.passed(Stage::Open);
             self.commit_all(view, &mut cards, &openings, io);
-            io.passed(Stage::Commit);
             self.deliver_all(view, &mut memo, &mut cards, burst, &mut openings, io);
-            io.passed(Stage::Deliver);
         }
         self.memo = Some(memo);
         let opened = send(&cards, (port, &openings), burst, io);
-        io.passed(Stage::Send);
         (!opened.is_empty()).then(|| Opened { packets: opened, groups: openings.groups })
     }
 
