@@ -3,6 +3,7 @@
 use crate::buffer::Buffer;
 use crate::packet::Head;
 use culvert_model::MssClamp;
+use culvert_wire::ipv4::ChecksumMode;
 use culvert_wire::{Fragmentation, checksum, protocol, tcp};
 
 /// Does to a packet that goes through a tunnel, either way, what its SA says. `inner_mtu`, asked only for a SYN: the
@@ -16,10 +17,11 @@ pub(crate) fn clamp_packet<B: Buffer>(
     if clamp_to == MssClamp::Off || head.flow.protocol != protocol::TCP || head.fragmentation == Fragmentation::Later {
         return;
     }
-    let Some(segment) = packet.data_mut().get_mut(usize::from(head.upper)..head.len) else { return };
-    if option_value(segment).is_none() {
+    let Some(segment) = packet.data().get(usize::from(head.upper)..head.len) else { return };
+    if option_value(segment).is_none() || is_later_fragment(packet.data()) {
         return;
     }
+    let Some(segment) = packet.data_mut().get_mut(usize::from(head.upper)..head.len) else { return };
     let limit = match clamp_to {
         MssClamp::Off => return,
         MssClamp::To(limit) => limit,
@@ -28,6 +30,13 @@ pub(crate) fn clamp_packet<B: Buffer>(
     if limit > 0 {
         clamp(segment, limit);
     }
+}
+
+/// What was held for its ports goes on with the flow of its first fragment, as if it were whole; what it holds may look like
+/// the start of a connection.
+#[cold]
+fn is_later_fragment(packet: &[u8]) -> bool {
+    Head::parse(packet, ChecksumMode::Trusted).is_ok_and(|head| head.fragmentation == Fragmentation::Later)
 }
 
 /// Lowers the MSS option of a SYN to `limit`, and mends the checksum (RFC 1624). Answers whether it did. Never raises
@@ -205,6 +214,24 @@ mod tests {
         packet.data_mut()[3] = 40;
         let head = Head::parse(packet.data(), ipv4::ChecksumMode::Trusted).unwrap();
         clamp_packet(&mut packet, &head, MssClamp::Auto, || panic!("asked"));
+    }
+
+    /// Of a datagram that was held for its ports: judged as whole, and what it holds is data.
+    #[test]
+    fn data_that_looks_like_a_syn_is_left_alone() {
+        let data = segment(tcp::Repr::SYN, &[2, 4, 0x05, 0xb4], &[]);
+        for offset in [0, 1480] {
+            let header = ipv4::Repr {
+                fragment_offset: offset,
+                ..ipv4::Repr::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), protocol::TCP, data.len() as u16)
+            };
+            let sent = [&header.to_bytes()[..], &data].concat();
+            let mut packet = VecBuffer::new(&sent);
+            let head = Head::parse(packet.data(), ChecksumMode::Verify).unwrap();
+            let head = Head { fragmentation: Fragmentation::Whole, ..head };
+            clamp_packet(&mut packet, &head, MssClamp::To(1000), || 0);
+            assert_eq!(packet.data() != sent, offset == 0, "{offset}");
+        }
     }
 
     #[test]
