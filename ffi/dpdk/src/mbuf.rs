@@ -165,12 +165,6 @@ impl Mbuf {
         }
     }
 
-    /// Asks the card to fill in the IPv4 header's checksum. Only for ports whose [`crate::DeviceInfo`] says they can.
-    pub fn request_ipv4_checksum(&mut self, l2_len: u16, l3_len: u16) {
-        // SAFETY: a live buffer that is borrowed exclusively.
-        unsafe { dpdk_sys::culvert_want_ipv4_checksum(self.raw.as_ptr(), l2_len, l3_len) }
-    }
-
     /// Octets of the buffer: room in front, data and room behind.
     pub fn room(&self) -> usize {
         usize::from(self.get_u16(dpdk_sys::CULVERT_MBUF_BUF_LEN))

@@ -261,7 +261,8 @@ impl Device {
     fn bring_up(&self, config: &PortConfig) -> Result<(), PortError> {
         let (handle, info, id) = (&self.handle, &self.info, self.handle.id);
         let rx_offloads = if info.rx_ipv4_checksum { dpdk_sys::CULVERT_RX_OFFLOAD_IPV4_CKSUM } else { 0 };
-        let tx_offloads = if info.tx_ipv4_checksum { dpdk_sys::CULVERT_TX_OFFLOAD_IPV4_CKSUM } else { 0 };
+        // None: whoever asks for one may get a slower way of sending.
+        let tx_offloads = 0;
         let raw = raw_info(handle)?;
         let spread = config.rx_queues > 1;
         let rss = if spread { raw.flow_type_rss_offloads & dpdk_sys::CULVERT_RSS_WANTED } else { 0 };
